@@ -1,0 +1,121 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Allocation is one Slurm job whose nodes run agents and whose servers are ready to be measured. It is made by the
+// planner and used once, as a Pod is.
+type Allocation struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              AllocationSpec   `json:"spec"`
+	Status            AllocationStatus `json:"status,omitzero"`
+}
+
+// AllocationSpec is the part of its runs' specs that the servers depend on.
+type AllocationSpec struct {
+	Cluster    string         `json:"cluster"`
+	Slurm      SlurmSpec      `json:"slurm"`
+	Nodes      NodesSpec      `json:"nodes"`
+	Service    ServiceSpec    `json:"service"`
+	Container  ContainerSpec  `json:"container,omitzero"`
+	Monitoring MonitoringSpec `json:"monitoring,omitzero"`
+	Timeouts   TimeoutsSpec   `json:"timeouts,omitzero"`
+	// SharingKey is equal for runs that can use the same servers.
+	SharingKey string `json:"sharingKey"`
+	// Release set to true gives the job back, whatever the phase. It cannot be set back.
+	Release bool `json:"release,omitempty"`
+	// ReleaseReason says why.
+	ReleaseReason string `json:"releaseReason,omitempty"`
+}
+
+// AllocationPhase says where an Allocation is.
+type AllocationPhase string
+
+// Phases of an Allocation, in order.
+const (
+	AllocationPending   AllocationPhase = "Pending"
+	AllocationSubmitted AllocationPhase = "Submitted"
+	AllocationQueued    AllocationPhase = "Queued"
+	AllocationStarting  AllocationPhase = "Starting"
+	AllocationPreparing AllocationPhase = "Preparing"
+	AllocationReady     AllocationPhase = "Ready"
+	AllocationReleasing AllocationPhase = "Releasing"
+	AllocationReleased  AllocationPhase = "Released"
+	AllocationFailed    AllocationPhase = "Failed"
+	AllocationLost      AllocationPhase = "Lost"
+)
+
+// Terminal says whether the phase is an end: nothing of the Allocation runs any more.
+func (p AllocationPhase) Terminal() bool {
+	return p == AllocationReleased || p == AllocationFailed || p == AllocationLost
+}
+
+// AllocationStatus is what benchd has seen and done.
+type AllocationStatus struct {
+	Phase              AllocationPhase `json:"phase,omitempty"`
+	PhaseSince         *metav1.Time    `json:"phaseSince,omitempty"`
+	ObservedGeneration int64           `json:"observedGeneration,omitempty"`
+	// Message says in a sentence what is going on or being waited for.
+	Message string `json:"message,omitempty"`
+	// JobName carries the Allocation's uid; JobID is stored before the job is released, so only one can ever start.
+	JobName string `json:"jobName,omitempty"`
+	JobID   string `json:"jobID,omitempty"`
+	// Folder on the shared file system through which agents and control plane talk.
+	Folder string `json:"folder,omitempty"`
+	// Job is what Slurm last said.
+	Job *JobStatus `json:"job,omitempty"`
+	// MissingSince is when the job was first not found where it should be.
+	MissingSince *metav1.Time `json:"missingSince,omitempty"`
+	// Nodes of the job, in rank order.
+	Nodes []NodeStatus `json:"nodes,omitempty"`
+	// Servers that were healthy and prepared when the Allocation became Ready.
+	Servers []ServerStatus `json:"servers,omitempty"`
+	// Failure says why a Failed or Lost Allocation is so.
+	Failure *Outcome `json:"failure,omitempty"`
+	// Runs counts the runs bound to it that have not ended.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// JobStatus is what Slurm last said of a job.
+type JobStatus struct {
+	State string `json:"state"`
+	// Reason as Slurm gives it, Explanation in words.
+	Reason      string `json:"reason,omitempty"`
+	Explanation string `json:"explanation,omitempty"`
+	// EstimatedStart is Slurm's guess for a pending job.
+	EstimatedStart *metav1.Time `json:"estimatedStart,omitempty"`
+	StartTime      *metav1.Time `json:"startTime,omitempty"`
+	EndTime        *metav1.Time `json:"endTime,omitempty"`
+	ExitCode       string       `json:"exitCode,omitempty"`
+	Nodes          string       `json:"nodes,omitempty"`
+}
+
+// NodeStatus is one node of a job.
+type NodeStatus struct {
+	Rank    int32    `json:"rank"`
+	Name    string   `json:"name"`
+	Address string   `json:"address"`
+	Roles   []string `json:"roles"`
+	// Executor is the URL of the agent's API.
+	Executor string `json:"executor,omitempty"`
+}
+
+// ServerStatus is one ready server.
+type ServerStatus struct {
+	Name    string `json:"name"`
+	Node    string `json:"node"`
+	URL     string `json:"url"`
+	Version string `json:"version,omitempty"`
+}
+
+// Types of conditions on an Allocation.
+const (
+	// ConditionQueued: the job was released to Slurm. Its message says in words why it pends.
+	ConditionQueued = "Queued"
+	// ConditionSchedulable: False when Slurm says that the job can never start as it is.
+	ConditionSchedulable = "Schedulable"
+	// ConditionReady: all servers are healthy and prepared.
+	ConditionReady = "Ready"
+	// ConditionReleased: nothing of the job is left.
+	ConditionReleased = "Released"
+)

@@ -1,0 +1,440 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BenchmarkRun is one trial: a service and a model, on some nodes, under a load, for a time.
+type BenchmarkRun struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	// Spec is what is wanted. Once the run has started only `cancel` and labels can change.
+	Spec BenchmarkRunSpec `json:"spec"`
+	// Status is what benchd has seen and done. Only benchd writes it.
+	Status BenchmarkRunStatus `json:"status,omitzero"`
+}
+
+// BenchmarkRunSpec is what the user wants of one run.
+type BenchmarkRunSpec struct {
+	// Cluster names the Cluster object to use: `default` is the Slurm found on PATH, `embedded` is this machine.
+	Cluster string `json:"cluster,omitempty"`
+	// Cancel set to true ends the run, whatever its phase. It cannot be set back.
+	Cancel bool `json:"cancel,omitempty"`
+	// Slurm holds what sbatch is told beside nodes and resources.
+	Slurm SlurmSpec `json:"slurm,omitzero"`
+	// Nodes says how many nodes each role gets and what each needs.
+	Nodes NodesSpec `json:"nodes,omitzero"`
+	// Service is the inference service under test.
+	Service ServiceSpec `json:"service"`
+	// Container says how the service's program is packed.
+	Container ContainerSpec `json:"container,omitzero"`
+	// Workload is the load that the clients make.
+	Workload WorkloadSpec `json:"workload"`
+	// Monitoring says what is sampled on the nodes, and how often.
+	Monitoring MonitoringSpec `json:"monitoring,omitzero"`
+	// Logging says how the logs of all nodes are brought together.
+	Logging LoggingSpec `json:"logging,omitzero"`
+	// Timeouts bound each phase.
+	Timeouts TimeoutsSpec `json:"timeouts,omitzero"`
+	// BackoffLimit is how many times a failed attempt is repeated. Errors of the user are never repeated.
+	BackoffLimit *int32 `json:"backoffLimit,omitempty"`
+}
+
+// SlurmSpec is what sbatch is told beside nodes and resources. Values are Slurm's own words.
+type SlurmSpec struct {
+	// Partition to submit to; empty means the site's default.
+	Partition string `json:"partition,omitempty"`
+	// Account to charge; empty means the user's default.
+	Account string `json:"account,omitempty"`
+	// QOS (quality of service) to ask for; empty means the default.
+	QOS string `json:"qos,omitempty"`
+	// TimeLimit of the job, in Slurm's forms: MM, HH:MM:SS, D-HH, D-HH:MM:SS. By default what the run's phases need.
+	TimeLimit string `json:"timeLimit,omitempty"`
+	// Exclusive asks for whole nodes; true by default, for neighbours disturb measurements.
+	Exclusive *bool `json:"exclusive,omitempty"`
+	// Modules are loaded with `module load` before anything starts.
+	Modules []string `json:"modules,omitempty"`
+	// Nodelist names nodes that must be used, as a Slurm host list.
+	Nodelist string `json:"nodelist,omitempty"`
+	// Exclude names nodes that must not be used, as a Slurm host list.
+	Exclude string `json:"exclude,omitempty"`
+	// ExtraArgs are handed to sbatch as they are; options that benchd sets itself are refused.
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// NodesSpec deals nodes out to roles. All counts are nodes of one homogeneous job.
+type NodesSpec struct {
+	// Servers run the inference service.
+	Servers RoleSpec `json:"servers,omitzero"`
+	// Clients make the load.
+	Clients RoleSpec `json:"clients,omitzero"`
+	// Monitors hold what watches the others; with count 0 the first client node does it.
+	Monitors RoleSpec `json:"monitors,omitzero"`
+}
+
+// RoleSpec is what one role needs.
+type RoleSpec struct {
+	// Count of nodes. A role with count 0 shares the nodes of another role.
+	Count *int32 `json:"count,omitempty"`
+	// GPUs per node.
+	GPUs int32 `json:"gpus,omitempty"`
+	// CPUs per node.
+	CPUs int32 `json:"cpus,omitempty"`
+	// Memory per node, such as 64Gi. Not set means all of an exclusive node, the site's default of a shared one.
+	Memory *resource.Quantity `json:"memory,omitempty"`
+}
+
+// ServiceSpec is the inference service under test.
+type ServiceSpec struct {
+	// Name of the service: `dummy` is the simulated LLM server.
+	Name string `json:"name"`
+	// Model to serve, in the service's own terms.
+	Model string `json:"model,omitempty"`
+	// Port of the first server of a node; further replicas of the node take the following ones.
+	Port int32 `json:"port,omitempty"`
+	// Replicas is how many servers run in all; by default one on each group of nodesPerReplica server nodes.
+	Replicas int32 `json:"replicas,omitempty"`
+	// NodesPerReplica is how many nodes one server spans.
+	NodesPerReplica int32 `json:"nodesPerReplica,omitempty"`
+	// Args are added to the service's command line as they are.
+	Args []string `json:"args,omitempty"`
+	// Config holds settings that the service's recipe knows by name.
+	Config map[string]any `json:"config,omitempty"`
+	// Health says how a server is found to be ready.
+	Health HealthSpec `json:"health,omitzero"`
+}
+
+// HealthSpec says how a server is found to be ready.
+type HealthSpec struct {
+	// Timeout is how long all servers together may take from their start to being healthy.
+	Timeout metav1.Duration `json:"timeout,omitzero"`
+	// Interval between two looks.
+	Interval metav1.Duration `json:"interval,omitzero"`
+	// Endpoint is the path to GET; by default the service's own.
+	Endpoint string `json:"endpoint,omitempty"`
+}
+
+// ContainerSpec says how the service's program is packed.
+type ContainerSpec struct {
+	// Runtime that runs the image; `none` starts the program found on PATH.
+	Runtime string `json:"runtime,omitempty"`
+	// Image to run.
+	Image string `json:"image,omitempty"`
+	// Binds are mounts, as source:destination[:mode].
+	Binds []string `json:"binds,omitempty"`
+	// Env is added to the environment of the service.
+	Env map[string]string `json:"env,omitempty"`
+}
+
+// WorkloadSpec is the load that the clients make.
+type WorkloadSpec struct {
+	// Duration of the measured window.
+	Duration metav1.Duration `json:"duration"`
+	// Warmup is load before the measured window, without a pause between them.
+	Warmup metav1.Duration `json:"warmup,omitzero"`
+	// Drain bounds the wait for answers after the last request was sent.
+	Drain *metav1.Duration `json:"drain,omitempty"`
+	// Load says when requests are sent.
+	Load LoadSpec `json:"load,omitzero"`
+	// Balance deals requests out to server replicas.
+	Balance Balance `json:"balance,omitempty"`
+	// Prompts says what is asked.
+	Prompts PromptSpec `json:"prompts,omitzero"`
+	// Output says how long answers are to be.
+	Output OutputSpec `json:"output,omitzero"`
+	// API is the request format: `chat` or `completions`.
+	API API `json:"api,omitempty"`
+	// Streaming asks for tokens as they come; without it there is no TTFT.
+	Streaming *bool `json:"streaming,omitempty"`
+	// RequestTimeout bounds one request.
+	RequestTimeout *metav1.Duration `json:"requestTimeout,omitempty"`
+	// SLO holds limits that a good request meets.
+	SLO SLOSpec `json:"slo,omitzero"`
+	// Seed of everything drawn at random; by default drawn from the run's uid and attempt.
+	Seed *int64 `json:"seed,omitempty"`
+}
+
+// Pattern is the shape of a load over time.
+type Pattern string
+
+// Patterns of load.
+const (
+	// PatternClosed: each client sends its next request when the last one was answered.
+	PatternClosed Pattern = "closed"
+	// PatternConstant: requests are sent at a constant rate, whatever the server does.
+	PatternConstant Pattern = "constant"
+)
+
+// Balance deals requests out to server replicas.
+type Balance string
+
+// Ways to balance.
+const (
+	BalanceRoundRobin Balance = "roundRobin"
+)
+
+// API is the request format spoken to the servers.
+type API string
+
+// Request formats.
+const (
+	APIChat        API = "chat"
+	APICompletions API = "completions"
+)
+
+// LoadSpec says when requests are sent. Rate, requests and cap are totals over all client nodes.
+type LoadSpec struct {
+	// Pattern of the load: `closed` or `constant`.
+	Pattern Pattern `json:"pattern,omitempty"`
+	// ClientsPerNode is the number of concurrent clients on each client node (closed).
+	ClientsPerNode int32 `json:"clientsPerNode,omitempty"`
+	// ThinkTime is a client's pause between an answer and its next request (closed).
+	ThinkTime metav1.Duration `json:"thinkTime,omitzero"`
+	// Rate in requests per second over all clients (constant).
+	Rate float64 `json:"rate,omitempty"`
+	// MaxConcurrency caps the requests in flight (constant); an arrival beyond it waits, and the wait is recorded.
+	MaxConcurrency int32 `json:"maxConcurrency,omitempty"`
+}
+
+// PromptSpec says what is asked.
+type PromptSpec struct {
+	// Source of prompts: `synthetic`.
+	Source string `json:"source,omitempty"`
+	// Tokens of a synthetic prompt.
+	Tokens int32 `json:"tokens,omitempty"`
+}
+
+// OutputSpec says how long answers are to be.
+type OutputSpec struct {
+	// Tokens asked of each answer.
+	Tokens int32 `json:"tokens,omitempty"`
+}
+
+// SLOSpec holds limits that a good request meets; goodput counts those that meet every one.
+type SLOSpec struct {
+	// TTFT limits the time to the first token.
+	TTFT *metav1.Duration `json:"ttft,omitempty"`
+	// TPOT limits the mean time per further token.
+	TPOT *metav1.Duration `json:"tpot,omitempty"`
+	// E2E limits the time to the last token.
+	E2E *metav1.Duration `json:"e2e,omitempty"`
+}
+
+// MonitoringSpec says what is sampled on the nodes, and how often.
+type MonitoringSpec struct {
+	// Enabled switches sampling on; it is on by default.
+	Enabled *bool `json:"enabled,omitempty"`
+	// Interval between two samples.
+	Interval metav1.Duration `json:"interval,omitzero"`
+	// Output is the CSV file's name in the run's metrics folder.
+	Output string `json:"output,omitempty"`
+}
+
+// LoggingSpec says how the logs of all nodes are brought together.
+type LoggingSpec struct {
+	// Type of the collector: `tailer`.
+	Type string `json:"type,omitempty"`
+	// JSONL writes the aggregated JSON lines file; on by default.
+	JSONL *bool `json:"jsonl,omitempty"`
+	// FlushInterval bounds how long a line may wait in memory.
+	FlushInterval metav1.Duration `json:"flushInterval,omitzero"`
+	// Outputs names the files.
+	Outputs LogOutputs `json:"outputs,omitzero"`
+}
+
+// LogOutputs names the log files in a run's logs folder.
+type LogOutputs struct {
+	Stdout     string `json:"stdout,omitempty"`
+	Stderr     string `json:"stderr,omitempty"`
+	Aggregated string `json:"aggregated,omitempty"`
+}
+
+// TimeoutsSpec bounds each phase. The clock of a phase starts when the run enters it.
+type TimeoutsSpec struct {
+	// Queue bounds the wait in Slurm's queue; not set means for ever, as sweeps over days want it.
+	Queue *metav1.Duration `json:"queue,omitempty"`
+	// Start bounds the time from the job's start until its agents answer.
+	Start *metav1.Duration `json:"start,omitempty"`
+	// Launch bounds Monitoring and Launching, each.
+	Launch *metav1.Duration `json:"launch,omitempty"`
+	// Execution is what Executing may take beyond warm-up, duration and drain.
+	Execution *metav1.Duration `json:"execution,omitempty"`
+	// Teardown bounds TearingDown.
+	Teardown *metav1.Duration `json:"teardown,omitempty"`
+	// Report bounds Reporting.
+	Report *metav1.Duration `json:"report,omitempty"`
+}
+
+// RunPhase says where a run is.
+type RunPhase string
+
+// Phases of a run, in order.
+const (
+	RunPending      RunPhase = "Pending"
+	RunInitializing RunPhase = "Initializing"
+	RunDeploying    RunPhase = "Deploying"
+	RunMonitoring   RunPhase = "Monitoring"
+	RunLaunching    RunPhase = "Launching"
+	RunExecuting    RunPhase = "Executing"
+	RunTearingDown  RunPhase = "TearingDown"
+	RunReporting    RunPhase = "Reporting"
+	RunCompleted    RunPhase = "Completed"
+	RunFailed       RunPhase = "Failed"
+	RunCancelled    RunPhase = "Cancelled"
+)
+
+// Terminal says whether the phase is an end.
+func (p RunPhase) Terminal() bool {
+	return p == RunCompleted || p == RunFailed || p == RunCancelled
+}
+
+// Result is how a run or an attempt ended.
+type Result string
+
+// Results of an outcome.
+const (
+	ResultSucceeded Result = "Succeeded"
+	ResultFailed    Result = "Failed"
+	ResultCancelled Result = "Cancelled"
+)
+
+// FailureClass says who is to blame for a failed attempt, and so what is done next.
+type FailureClass string
+
+// Classes of failure.
+const (
+	// FailureUser: the spec cannot work; the run ends.
+	FailureUser FailureClass = "User"
+	// FailureWorkload: the load failed, the servers are fine; the next attempt uses the same Allocation.
+	FailureWorkload FailureClass = "Workload"
+	// FailureService: a server failed; the next attempt gets a new Allocation.
+	FailureService FailureClass = "Service"
+	// FailureInfrastructure: node, job or file system failed; the next attempt gets a new Allocation.
+	FailureInfrastructure FailureClass = "Infrastructure"
+)
+
+// Outcome is how a run or an attempt ended. It is written once.
+type Outcome struct {
+	// Result is Succeeded, Failed or Cancelled.
+	Result Result `json:"result"`
+	// Class says who is to blame for a failure.
+	Class FailureClass `json:"class,omitempty"`
+	// Reason is a stable CamelCase word.
+	Reason string `json:"reason,omitempty"`
+	// Message says what was seen and what to do next.
+	Message string `json:"message,omitempty"`
+}
+
+// BenchmarkRunStatus is what benchd has seen and done.
+type BenchmarkRunStatus struct {
+	// Phase says where the run is; outcome says how it ended.
+	Phase RunPhase `json:"phase,omitempty"`
+	// PhaseSince is when the phase was entered.
+	PhaseSince *metav1.Time `json:"phaseSince,omitempty"`
+	// ObservedGeneration is the generation of the spec that the status speaks of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Message says in a sentence what is going on or being waited for.
+	Message string `json:"message,omitempty"`
+	// Outcome is written once, before TearingDown.
+	Outcome *Outcome `json:"outcome,omitempty"`
+	// AllocationRef names the Allocation that the current attempt is bound to. The planner alone writes it.
+	AllocationRef *AllocationRef `json:"allocationRef,omitempty"`
+	// Attempts is the history; the last one is current.
+	Attempts []Attempt `json:"attempts,omitempty"`
+	// Progress of the execution, live.
+	Progress *Progress `json:"progress,omitempty"`
+	// Summary holds the headline numbers.
+	Summary *Summary `json:"summary,omitempty"`
+	// Reports lists the files made.
+	Reports []ReportFile `json:"reports,omitempty"`
+	// Folder holds the results of the current attempt.
+	Folder string `json:"folder,omitempty"`
+	// StartTime is when the first attempt began, CompletionTime when the run ended.
+	StartTime      *metav1.Time `json:"startTime,omitempty"`
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+	// Conditions tell the story: stable reasons, what was seen, the next step.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// AllocationRef binds an attempt to an Allocation.
+type AllocationRef struct {
+	Name string `json:"name"`
+	UID  string `json:"uid"`
+	// Attempt is the attempt that was bound.
+	Attempt int32 `json:"attempt"`
+}
+
+// Attempt is one try to carry the run out.
+type Attempt struct {
+	// Number counts from 1.
+	Number int32 `json:"number"`
+	// Allocation is the name of the Allocation used, JobID its Slurm job.
+	Allocation string `json:"allocation,omitempty"`
+	JobID      string `json:"jobID,omitempty"`
+	// Order is the number of the order in the Allocation's folder.
+	Order int32 `json:"order,omitempty"`
+	// Folder holds what the attempt left.
+	Folder string `json:"folder,omitempty"`
+	// Phases says when each phase was entered.
+	Phases []PhaseTime `json:"phases,omitempty"`
+	// Outcome of the attempt, written once.
+	Outcome *Outcome `json:"outcome,omitempty"`
+}
+
+// PhaseTime is when a phase was entered.
+type PhaseTime struct {
+	Phase RunPhase         `json:"phase"`
+	Since metav1.MicroTime `json:"since"`
+}
+
+// Progress of an execution, as the lead last reported it.
+type Progress struct {
+	// Stage is warmup, measure or drain.
+	Stage string `json:"stage,omitempty"`
+	// Percent of the planned time gone, 0 to 100.
+	Percent int32 `json:"percent"`
+	// Sent, Succeeded and Failed count requests so far.
+	Sent      int64 `json:"sent"`
+	Succeeded int64 `json:"succeeded"`
+	Failed    int64 `json:"failed"`
+}
+
+// Summary holds the headline numbers of a report; seconds and tokens.
+type Summary struct {
+	Requests              int64   `json:"requests"`
+	Failed                int64   `json:"failed"`
+	RequestThroughput     float64 `json:"requestThroughput"`
+	OutputTokenThroughput float64 `json:"outputTokenThroughput"`
+	TTFTP50               float64 `json:"ttftP50,omitempty"`
+	TTFTP99               float64 `json:"ttftP99,omitempty"`
+	TPOTP50               float64 `json:"tpotP50,omitempty"`
+	E2EP50                float64 `json:"e2eP50,omitempty"`
+	E2EP99                float64 `json:"e2eP99,omitempty"`
+	ErrorRate             float64 `json:"errorRate"`
+	Verdict               string  `json:"verdict,omitempty"`
+}
+
+// ReportFile is one file that a run left for its user.
+type ReportFile struct {
+	// Path is absolute.
+	Path string `json:"path"`
+	// Size in bytes.
+	Size int64 `json:"size"`
+	// SHA256 of the content, in hex.
+	SHA256 string `json:"sha256"`
+}
+
+// Types of conditions on a run.
+const (
+	// ConditionScheduled: the run is bound and its job is known to the cluster.
+	ConditionScheduled = "Scheduled"
+	// ConditionDeployed: all servers are healthy and prepared.
+	ConditionDeployed = "Deployed"
+	// ConditionExecuted: the load was made to its end.
+	ConditionExecuted = "Executed"
+	// ConditionReported: report files are attached.
+	ConditionReported = "Reported"
+	// ConditionClusterReachable: the cluster answers. False is an outage to wait out, never a failed run.
+	ConditionClusterReachable = "ClusterReachable"
+)

@@ -1,0 +1,65 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Cluster says how one Slurm is reached. `default` and `embedded` exist without being declared.
+type Cluster struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              ClusterSpec   `json:"spec"`
+	Status            ClusterStatus `json:"status,omitzero"`
+}
+
+// ClusterType is how a cluster is reached.
+type ClusterType string
+
+// Types of cluster.
+const (
+	// ClusterSlurm uses Slurm's commands on this machine.
+	ClusterSlurm ClusterType = "slurm"
+	// ClusterEmbedded runs the same jobs on this machine, each node an own loopback address.
+	ClusterEmbedded ClusterType = "embedded"
+)
+
+// ClusterSpec says how the cluster is reached.
+type ClusterSpec struct {
+	// Type is `slurm` or `embedded`.
+	Type ClusterType `json:"type,omitempty"`
+	// Workdir is a folder that login node and compute nodes share. By default `work` in BENCHD_HOME.
+	Workdir string `json:"workdir,omitempty"`
+	// BinDir holds sbatch and its kin where they are not on PATH.
+	BinDir string `json:"binDir,omitempty"`
+	// Conf is the slurm.conf to use (SLURM_CONF) where it is not the site's usual one.
+	Conf string `json:"conf,omitempty"`
+	// PollInterval is the time between two looks at the queue.
+	PollInterval metav1.Duration `json:"pollInterval,omitzero"`
+	// MaxQueued bounds the jobs that benchd has in the queue at once.
+	MaxQueued int32 `json:"maxQueued,omitempty"`
+	// NodeAccess says how agents are reached: `auto` tries HTTPS and falls back to files, `files` uses files alone.
+	NodeAccess NodeAccess `json:"nodeAccess,omitempty"`
+	// VisibilityTimeout is how long a file on the shared file system may stay unseen before it counts as missing.
+	VisibilityTimeout metav1.Duration `json:"visibilityTimeout,omitzero"`
+	// Interface or CIDR prefix of the network that servers and agents use; by default the address of the host name.
+	Network string `json:"network,omitempty"`
+	// EmbeddedNodes is how many nodes an embedded cluster has.
+	EmbeddedNodes int32 `json:"embeddedNodes,omitempty"`
+}
+
+// NodeAccess says how the control plane reaches agents.
+type NodeAccess string
+
+// Ways to reach agents.
+const (
+	NodeAccessAuto  NodeAccess = "auto"
+	NodeAccessFiles NodeAccess = "files"
+)
+
+// ClusterStatus is what was last seen of the cluster.
+type ClusterStatus struct {
+	// Version of Slurm.
+	Version string `json:"version,omitempty"`
+	// Accounting says whether sacct answers.
+	Accounting bool `json:"accounting,omitempty"`
+	// Conditions: Reachable.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}

@@ -1,0 +1,149 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// DefaultNamespace is where an object without a namespace lives.
+const DefaultNamespace = "default"
+
+// Names of the clusters that exist without being declared.
+const (
+	ClusterNameDefault  = "default"
+	ClusterNameEmbedded = "embedded"
+)
+
+// SetDefaults fills what the user left open. It is idempotent, and an object that was stored has gone through it,
+// so no reader needs a default of its own.
+func SetDefaults(obj Object) {
+	switch o := obj.(type) {
+	case *BenchmarkRun:
+		setRunDefaults(o)
+	case *Cluster:
+		setClusterDefaults(o)
+	}
+	if obj.GetNamespace() == "" && Namespaced(obj.GetObjectKind().GroupVersionKind().Kind) {
+		obj.SetNamespace(DefaultNamespace)
+	}
+}
+
+// Namespaced says whether objects of the kind live in a namespace.
+func Namespaced(kind string) bool { return kind != KindCluster }
+
+func setRunDefaults(run *BenchmarkRun) {
+	s := &run.Spec
+	setDefault(&s.Cluster, ClusterNameDefault)
+	setPointer(&s.Slurm.Exclusive, true)
+	setPointer(&s.BackoffLimit, 2)
+
+	setPointer(&s.Nodes.Servers.Count, 1)
+	setPointer(&s.Nodes.Clients.Count, 1)
+	setPointer(&s.Nodes.Monitors.Count, 0)
+
+	setDefault(&s.Service.NodesPerReplica, 1)
+	setDefault(&s.Service.Replicas, max(1, *s.Nodes.Servers.Count/max(1, s.Service.NodesPerReplica)))
+	setDuration(&s.Service.Health.Timeout, 10*time.Minute)
+	setDuration(&s.Service.Health.Interval, time.Second)
+	setDefault(&s.Container.Runtime, "none")
+
+	setWorkloadDefaults(&s.Workload)
+
+	setPointer(&s.Monitoring.Enabled, true)
+	setDuration(&s.Monitoring.Interval, time.Second)
+	setDefault(&s.Monitoring.Output, "benchmark_metrics.csv")
+
+	setDefault(&s.Logging.Type, "tailer")
+	setPointer(&s.Logging.JSONL, true)
+	setDuration(&s.Logging.FlushInterval, 5*time.Second)
+	setDefault(&s.Logging.Outputs.Stdout, "stdout.log")
+	setDefault(&s.Logging.Outputs.Stderr, "stderr.log")
+	setDefault(&s.Logging.Outputs.Aggregated, "aggregated.jsonl")
+
+	setDurationPointer(&s.Timeouts.Start, 5*time.Minute)
+	setDurationPointer(&s.Timeouts.Launch, 2*time.Minute)
+	setDurationPointer(&s.Timeouts.Execution, 2*time.Minute)
+	setDurationPointer(&s.Timeouts.Teardown, 5*time.Minute)
+	setDurationPointer(&s.Timeouts.Report, 10*time.Minute)
+
+	if s.Slurm.TimeLimit == "" {
+		s.Slurm.TimeLimit = slurmTime(s.plannedTime())
+	}
+}
+
+func setWorkloadDefaults(w *WorkloadSpec) {
+	setDurationPointer(&w.Drain, 30*time.Second)
+	setDefault(&w.Load.Pattern, PatternClosed)
+	if w.Load.Pattern == PatternClosed {
+		setDefault(&w.Load.ClientsPerNode, 1)
+	}
+	setDefault(&w.Balance, BalanceRoundRobin)
+	setDefault(&w.Prompts.Source, "synthetic")
+	setDefault(&w.Prompts.Tokens, 128)
+	setDefault(&w.Output.Tokens, 128)
+	setDefault(&w.API, APIChat)
+	setPointer(&w.Streaming, true)
+	setDurationPointer(&w.RequestTimeout, 10*time.Minute)
+}
+
+// plannedTime is what the phases that hold a job may take at most, and a margin of five minutes.
+func (s *BenchmarkRunSpec) plannedTime() time.Duration {
+	w := &s.Workload
+	return s.Timeouts.Start.Duration + s.Service.Health.Timeout.Duration + w.Warmup.Duration + w.Duration.Duration +
+		w.Drain.Duration + 5*time.Minute
+}
+
+// slurmTime prints a duration, rounded up to minutes, in Slurm's form.
+func slurmTime(d time.Duration) string {
+	minutes := int64((d + time.Minute - 1) / time.Minute)
+	if days := minutes / (24 * 60); days > 0 {
+		return fmt.Sprintf("%d-%02d:%02d:00", days, minutes/60%24, minutes%60)
+	}
+	return fmt.Sprintf("%02d:%02d:00", minutes/60, minutes%60)
+}
+
+func setClusterDefaults(c *Cluster) {
+	s := &c.Spec
+	if s.Type == "" {
+		s.Type = ClusterSlurm
+		if c.Name == ClusterNameEmbedded {
+			s.Type = ClusterEmbedded
+		}
+	}
+	if s.Type == ClusterEmbedded {
+		setDuration(&s.PollInterval, 200*time.Millisecond)
+		setDuration(&s.VisibilityTimeout, 5*time.Second)
+		setDefault(&s.EmbeddedNodes, 16)
+	}
+	setDuration(&s.PollInterval, 15*time.Second)
+	setDuration(&s.VisibilityTimeout, time.Minute)
+	setDefault(&s.MaxQueued, 100)
+	setDefault(&s.NodeAccess, NodeAccessAuto)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func setPointer[T any](field **T, value T) {
+	if *field == nil {
+		*field = &value
+	}
+}
+
+func setDuration(field *metav1.Duration, value time.Duration) {
+	if field.Duration == 0 {
+		field.Duration = value
+	}
+}
+
+func setDurationPointer(field **metav1.Duration, value time.Duration) {
+	if *field == nil {
+		*field = &metav1.Duration{Duration: value}
+	}
+}

@@ -1,0 +1,444 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"math"
+	"path"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Limits on what an object may hold, so that it fits a file name, a command line and a store.
+const (
+	maxNameLength   = 63
+	maxStringLength = 4096
+	maxNodes        = 4096
+	maxRate         = 1e6
+)
+
+// Validate reports everything that is wrong with the shape of an object whose defaults are set. It returns all errors
+// at once, each with its field path and what to write instead.
+func Validate(obj Object) field.ErrorList {
+	errs := validateMeta(obj)
+	switch o := obj.(type) {
+	case *BenchmarkRun:
+		spec := field.NewPath("spec")
+		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)
+		errs = append(errs, validateRunSpec(&o.Spec, spec)...)
+	case *Cluster:
+		spec := field.NewPath("spec")
+		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)
+		errs = append(errs, validateClusterSpec(&o.Spec, spec)...)
+	}
+	return errs
+}
+
+// ValidateUpdate reports which changes of a stored object are not allowed. A run that has left Pending can only be
+// cancelled or labelled.
+func ValidateUpdate(old, updated Object) field.ErrorList {
+	var errs field.ErrorList
+	before, ok := old.(*BenchmarkRun)
+	if !ok {
+		return nil
+	}
+	after, ok := updated.(*BenchmarkRun)
+	if !ok {
+		return nil
+	}
+	spec := field.NewPath("spec")
+	if before.Spec.Cancel && !after.Spec.Cancel {
+		errs = append(errs, field.Forbidden(spec.Child("cancel"), "a cancelled run cannot be brought back: apply it under a new name"))
+	}
+	if before.Status.Phase == "" || before.Status.Phase == RunPending && before.Status.AllocationRef == nil {
+		return errs
+	}
+	started := after.Spec
+	started.Cancel = before.Spec.Cancel
+	if !equality.Semantic.DeepEqual(before.Spec, started) {
+		errs = append(errs, field.Forbidden(spec, fmt.Sprintf(
+			"run %q has started (phase %s): only cancel and labels can change; use a new name, or apply --replace to delete it and start anew",
+			before.Name, before.Status.Phase)))
+	}
+	return errs
+}
+
+func validateMeta(obj Object) field.ErrorList {
+	var errs field.ErrorList
+	meta := field.NewPath("metadata")
+	name := obj.GetName()
+	switch {
+	case name == "":
+		errs = append(errs, field.Required(meta.Child("name"), "give the object a name, such as my-first-run"))
+	case len(name) > maxNameLength || len(validation.IsDNS1123Label(name)) > 0:
+		errs = append(errs, field.Invalid(meta.Child("name"), clip(name),
+			"use at most 63 lower-case letters, digits and dashes, beginning and ending with a letter or digit"))
+	}
+	if ns := obj.GetNamespace(); ns != "" && len(validation.IsDNS1123Label(ns)) > 0 {
+		errs = append(errs, field.Invalid(meta.Child("namespace"), clip(ns), "use at most 63 lower-case letters, digits and dashes"))
+	}
+	for key, value := range obj.GetLabels() {
+		for _, msg := range validation.IsQualifiedName(key) {
+			errs = append(errs, field.Invalid(meta.Child("labels"), clip(key), msg))
+		}
+		for _, msg := range validation.IsValidLabelValue(value) {
+			errs = append(errs, field.Invalid(meta.Child("labels").Key(key), clip(value), msg))
+		}
+	}
+	size := 0
+	for key, value := range obj.GetAnnotations() {
+		size += len(key) + len(value)
+	}
+	if size > 256<<10 {
+		errs = append(errs, field.TooLong(meta.Child("annotations"), "", 256<<10))
+	}
+	return errs
+}
+
+// validateStrings refuses, in every string of a spec, what has no place in a file name, a command line or a report:
+// control characters, text that is not UTF-8, and more than 4 KiB.
+func validateStrings(v reflect.Value, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	switch v.Kind() {
+	case reflect.String:
+		return validateString(v.String(), at)
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			return validateStrings(v.Elem(), at)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			errs = append(errs, validateStrings(v.Index(i), at.Index(i))...)
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			errs = append(errs, validateString(key.String(), at)...)
+			errs = append(errs, validateStrings(v.MapIndex(key), at.Key(clip(key.String())))...)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if !f.IsExported() || name == "" {
+				continue
+			}
+			errs = append(errs, validateStrings(v.Field(i), at.Child(name))...)
+		}
+	}
+	return errs
+}
+
+func validateString(s string, at *field.Path) field.ErrorList {
+	switch {
+	case !utf8.ValidString(s):
+		return field.ErrorList{field.Invalid(at, clip(s), "is not UTF-8 text")}
+	case len(s) > maxStringLength:
+		return field.ErrorList{field.Invalid(at, clip(s), fmt.Sprintf("is %d bytes long, at most %d are allowed", len(s), maxStringLength))}
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return field.ErrorList{field.Invalid(at, clip(s), "holds a control character (line break, tab, NUL …): remove it")}
+	}
+	return nil
+}
+
+// clip keeps a hostile value from flooding an error message.
+func clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+func validateRunSpec(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	errs = append(errs, validateLabelName(s.Cluster, at.Child("cluster"))...)
+	errs = append(errs, validateSlurm(&s.Slurm, at.Child("slurm"))...)
+	errs = append(errs, validateNodes(&s.Nodes, at.Child("nodes"))...)
+	errs = append(errs, validateService(s, at.Child("service"))...)
+	errs = append(errs, validateContainer(&s.Container, at.Child("container"))...)
+	errs = append(errs, validateWorkload(&s.Workload, at.Child("workload"))...)
+	errs = append(errs, validateMonitoring(&s.Monitoring, at.Child("monitoring"))...)
+	errs = append(errs, validateLogging(&s.Logging, at.Child("logging"))...)
+	errs = append(errs, validateTimeouts(&s.Timeouts, at.Child("timeouts"))...)
+	if limit := *s.BackoffLimit; limit < 0 || limit > 100 {
+		errs = append(errs, field.Invalid(at.Child("backoffLimit"), limit, "use 0 to 100"))
+	}
+	if limit, err := ParseSlurmTime(s.Slurm.TimeLimit); err == nil {
+		if need := s.Workload.Warmup.Duration + s.Workload.Duration.Duration; limit < need {
+			errs = append(errs, field.Invalid(at.Child("slurm", "timeLimit"), s.Slurm.TimeLimit, fmt.Sprintf(
+				"is shorter than warm-up and duration together (%s): raise it, or leave it out to have it computed", need)))
+		}
+	}
+	return errs
+}
+
+var (
+	slurmWord     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.@+-]*$`)
+	slurmWords    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.@+,-]*$`)
+	slurmHostlist = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.,\[\]-]*$`)
+	slurmModule   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.+/-]*$`)
+	slurmArg      = regexp.MustCompile(`^--[a-z][a-z0-9-]*(=.*)?$`)
+	envName       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
+
+// ownArgs are the sbatch options that benchd sets itself, each with the field that sets it.
+var ownArgs = map[string]string{
+	"job-name": "", "hold": "", "requeue": "", "no-requeue": "", "parsable": "", "wait": "", "test-only": "", "wrap": "",
+	"export": "container.env", "export-file": "container.env", "output": "", "error": "", "open-mode": "", "chdir": "", "array": "",
+	"signal": "", "input": "", "quiet": "", "begin": "", "clusters": "cluster", "kill-on-invalid-dep": "", "wckey": "-",
+	"partition": "slurm.partition", "account": "slurm.account", "qos": "slurm.qos", "time": "slurm.timeLimit",
+	"exclusive": "slurm.exclusive", "nodelist": "slurm.nodelist", "exclude": "slurm.exclude", "nodes": "nodes",
+	"ntasks": "nodes", "ntasks-per-node": "nodes", "cpus-per-task": "nodes.*.cpus", "mem": "nodes.*.memory",
+	"gres": "nodes.*.gpus", "gpus-per-node": "nodes.*.gpus", "help": "", "usage": "", "version": "", "uid": "", "gid": "",
+}
+
+func validateSlurm(s *SlurmSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	match := func(name, value string, re *regexp.Regexp, hint string) {
+		if value != "" && !re.MatchString(value) {
+			errs = append(errs, field.Invalid(at.Child(name), clip(value), hint))
+		}
+	}
+	match("partition", s.Partition, slurmWords, "use a partition's name (`sinfo` lists them)")
+	match("account", s.Account, slurmWord, "use an account's name (`sacctmgr show associations` lists yours)")
+	match("qos", s.QOS, slurmWord, "use a QOS's name")
+	match("nodelist", s.Nodelist, slurmHostlist, "use a Slurm host list such as mel[2001-2004]")
+	match("exclude", s.Exclude, slurmHostlist, "use a Slurm host list such as mel[2001-2004]")
+	if _, err := ParseSlurmTime(s.TimeLimit); err != nil {
+		errs = append(errs, field.Invalid(at.Child("timeLimit"), clip(s.TimeLimit), err.Error()))
+	}
+	for i, module := range s.Modules {
+		if !slurmModule.MatchString(module) {
+			errs = append(errs, field.Invalid(at.Child("modules").Index(i), clip(module), "use a module's name such as Apptainer/1.3.1"))
+		}
+	}
+	for i, arg := range s.ExtraArgs {
+		p := at.Child("extraArgs").Index(i)
+		if !slurmArg.MatchString(arg) {
+			errs = append(errs, field.Invalid(p, clip(arg), "use sbatch's long form, name and value in one string, such as --constraint=a100"))
+			continue
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		if where, own := ownArgs[name]; own && where != "-" {
+			hint := "benchd sets this option itself"
+			if where != "" {
+				hint += ": use spec." + where
+			}
+			errs = append(errs, field.Forbidden(p, hint))
+		}
+	}
+	return errs
+}
+
+func validateNodes(n *NodesSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	total := int32(0)
+	for _, role := range []struct {
+		name string
+		spec *RoleSpec
+	}{{"servers", &n.Servers}, {"clients", &n.Clients}, {"monitors", &n.Monitors}} {
+		p := at.Child(role.name)
+		errs = append(errs, validateRange(int64(*role.spec.Count), 0, maxNodes, p.Child("count"))...)
+		errs = append(errs, validateRange(int64(role.spec.GPUs), 0, 64, p.Child("gpus"))...)
+		errs = append(errs, validateRange(int64(role.spec.CPUs), 0, 4096, p.Child("cpus"))...)
+		if m := role.spec.Memory; m != nil && m.Sign() <= 0 {
+			errs = append(errs, field.Invalid(p.Child("memory"), m.String(), "use an amount such as 64Gi"))
+		}
+		total += *role.spec.Count
+	}
+	if len(errs) == 0 && (total < 1 || total > maxNodes) {
+		errs = append(errs, field.Invalid(at, total, fmt.Sprintf("servers, clients and monitors together need 1 to %d nodes", maxNodes)))
+	}
+	return errs
+}
+
+func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	svc := &s.Service
+	if svc.Name == "" {
+		errs = append(errs, field.Required(at.Child("name"), "name the inference service, such as dummy"))
+	}
+	if svc.Port != 0 {
+		errs = append(errs, validateRange(int64(svc.Port), 1024, 65000, at.Child("port"))...)
+	}
+	errs = append(errs, validateRange(int64(svc.Replicas), 1, 4096, at.Child("replicas"))...)
+	errs = append(errs, validateRange(int64(svc.NodesPerReplica), 1, maxNodes, at.Child("nodesPerReplica"))...)
+	servers := max(*s.Nodes.Servers.Count, 1)
+	if svc.NodesPerReplica > 1 && svc.Replicas*svc.NodesPerReplica != servers {
+		errs = append(errs, field.Invalid(at.Child("nodesPerReplica"), svc.NodesPerReplica, fmt.Sprintf(
+			"%d replicas of %d nodes need %d server nodes, nodes.servers.count is %d",
+			svc.Replicas, svc.NodesPerReplica, svc.Replicas*svc.NodesPerReplica, servers)))
+	}
+	errs = append(errs, validateDuration(svc.Health.Timeout, time.Second, 24*time.Hour, at.Child("health", "timeout"))...)
+	errs = append(errs, validateDuration(svc.Health.Interval, 10*time.Millisecond, time.Hour, at.Child("health", "interval"))...)
+	if e := svc.Health.Endpoint; e != "" && (!strings.HasPrefix(e, "/") || strings.ContainsAny(e, " ?#")) {
+		errs = append(errs, field.Invalid(at.Child("health", "endpoint"), clip(e), "use a path such as /health"))
+	}
+	return errs
+}
+
+func validateContainer(c *ContainerSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if c.Runtime != "none" {
+		errs = append(errs, field.NotSupported(at.Child("runtime"), c.Runtime, []string{"none"}))
+	}
+	for name := range c.Env {
+		if !envName.MatchString(name) {
+			errs = append(errs, field.Invalid(at.Child("env"), clip(name), "use letters, digits and underscores"))
+		}
+	}
+	if c.Runtime == "none" && (c.Image != "" || len(c.Binds) > 0) {
+		errs = append(errs, field.Forbidden(at, "image and binds need a container runtime, and runtime is none"))
+	}
+	return errs
+}
+
+func validateWorkload(w *WorkloadSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	errs = append(errs, validateDuration(w.Duration, 100*time.Millisecond, 7*24*time.Hour, at.Child("duration"))...)
+	errs = append(errs, validateDuration(w.Warmup, 0, 24*time.Hour, at.Child("warmup"))...)
+	errs = append(errs, validateDuration(*w.Drain, 0, 24*time.Hour, at.Child("drain"))...)
+	errs = append(errs, validateDuration(*w.RequestTimeout, 10*time.Millisecond, 24*time.Hour, at.Child("requestTimeout"))...)
+	errs = append(errs, validateLoad(&w.Load, at.Child("load"))...)
+	if w.Balance != BalanceRoundRobin {
+		errs = append(errs, field.NotSupported(at.Child("balance"), w.Balance, []Balance{BalanceRoundRobin}))
+	}
+	if w.API != APIChat && w.API != APICompletions {
+		errs = append(errs, field.NotSupported(at.Child("api"), w.API, []API{APIChat, APICompletions}))
+	}
+	if w.Prompts.Source != "synthetic" {
+		errs = append(errs, field.NotSupported(at.Child("prompts", "source"), w.Prompts.Source, []string{"synthetic"}))
+	}
+	errs = append(errs, validateRange(int64(w.Prompts.Tokens), 1, 1<<20, at.Child("prompts", "tokens"))...)
+	errs = append(errs, validateRange(int64(w.Output.Tokens), 1, 1<<20, at.Child("output", "tokens"))...)
+	for name, slo := range map[string]*metav1.Duration{"ttft": w.SLO.TTFT, "tpot": w.SLO.TPOT, "e2e": w.SLO.E2E} {
+		if slo != nil {
+			errs = append(errs, validateDuration(*slo, time.Microsecond, 24*time.Hour, at.Child("slo", name))...)
+		}
+	}
+	if w.SLO.TTFT != nil && !*w.Streaming {
+		errs = append(errs, field.Forbidden(at.Child("slo", "ttft"), "without streaming there is no time to first token: set streaming: true or drop this limit"))
+	}
+	return errs
+}
+
+func validateLoad(l *LoadSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	switch l.Pattern {
+	case PatternClosed:
+		errs = append(errs, validateRange(int64(l.ClientsPerNode), 1, 100_000, at.Child("clientsPerNode"))...)
+		errs = append(errs, validateDuration(l.ThinkTime, 0, time.Hour, at.Child("thinkTime"))...)
+		if l.Rate != 0 {
+			errs = append(errs, field.Forbidden(at.Child("rate"), "a closed loop has no rate of its own: use pattern: constant, or drop the rate"))
+		}
+		if l.MaxConcurrency != 0 {
+			errs = append(errs, field.Forbidden(at.Child("maxConcurrency"), "in a closed loop clientsPerNode is the concurrency"))
+		}
+	case PatternConstant:
+		if math.IsNaN(l.Rate) || l.Rate <= 0 || l.Rate > maxRate {
+			errs = append(errs, field.Invalid(at.Child("rate"), l.Rate, "give the requests per second over all clients, above 0 and at most 1e6"))
+		}
+		errs = append(errs, validateRange(int64(l.MaxConcurrency), 0, 1_000_000, at.Child("maxConcurrency"))...)
+		if l.ClientsPerNode != 0 || l.ThinkTime.Duration != 0 {
+			errs = append(errs, field.Forbidden(at, "clientsPerNode and thinkTime belong to pattern: closed"))
+		}
+	default:
+		errs = append(errs, field.NotSupported(at.Child("pattern"), l.Pattern, []Pattern{PatternClosed, PatternConstant}))
+	}
+	return errs
+}
+
+func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
+	errs := validateDuration(m.Interval, 100*time.Millisecond, time.Hour, at.Child("interval"))
+	return append(errs, validateFileName(m.Output, at.Child("output"))...)
+}
+
+func validateLogging(l *LoggingSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if l.Type != "tailer" {
+		errs = append(errs, field.NotSupported(at.Child("type"), l.Type, []string{"tailer"}))
+	}
+	errs = append(errs, validateDuration(l.FlushInterval, 100*time.Millisecond, time.Hour, at.Child("flushInterval"))...)
+	outputs := at.Child("outputs")
+	seen := map[string]bool{}
+	for _, f := range []struct{ name, value string }{
+		{"stdout", l.Outputs.Stdout}, {"stderr", l.Outputs.Stderr}, {"aggregated", l.Outputs.Aggregated},
+	} {
+		errs = append(errs, validateFileName(f.value, outputs.Child(f.name))...)
+		if seen[f.value] {
+			errs = append(errs, field.Duplicate(outputs.Child(f.name), f.value))
+		}
+		seen[f.value] = true
+	}
+	return errs
+}
+
+func validateTimeouts(t *TimeoutsSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for name, d := range map[string]*metav1.Duration{
+		"queue": t.Queue, "start": t.Start, "launch": t.Launch, "execution": t.Execution, "teardown": t.Teardown, "report": t.Report,
+	} {
+		if d != nil {
+			errs = append(errs, validateDuration(*d, time.Second, 365*24*time.Hour, at.Child(name))...)
+		}
+	}
+	return errs
+}
+
+func validateClusterSpec(s *ClusterSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if s.Type != ClusterSlurm && s.Type != ClusterEmbedded {
+		errs = append(errs, field.NotSupported(at.Child("type"), s.Type, []ClusterType{ClusterSlurm, ClusterEmbedded}))
+	}
+	if s.NodeAccess != NodeAccessAuto && s.NodeAccess != NodeAccessFiles {
+		errs = append(errs, field.NotSupported(at.Child("nodeAccess"), s.NodeAccess, []NodeAccess{NodeAccessAuto, NodeAccessFiles}))
+	}
+	for name, p := range map[string]string{"workdir": s.Workdir, "binDir": s.BinDir, "conf": s.Conf} {
+		if p != "" && !path.IsAbs(p) {
+			errs = append(errs, field.Invalid(at.Child(name), clip(p), "use an absolute path"))
+		}
+	}
+	errs = append(errs, validateDuration(s.PollInterval, 50*time.Millisecond, time.Hour, at.Child("pollInterval"))...)
+	errs = append(errs, validateDuration(s.VisibilityTimeout, time.Second, time.Hour, at.Child("visibilityTimeout"))...)
+	errs = append(errs, validateRange(int64(s.MaxQueued), 1, 10_000, at.Child("maxQueued"))...)
+	if s.Type == ClusterEmbedded {
+		errs = append(errs, validateRange(int64(s.EmbeddedNodes), 1, 250, at.Child("embeddedNodes"))...)
+	}
+	return errs
+}
+
+func validateLabelName(name string, at *field.Path) field.ErrorList {
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return field.ErrorList{field.Invalid(at, clip(name), "use an object's name: lower-case letters, digits and dashes")}
+	}
+	return nil
+}
+
+func validateFileName(name string, at *field.Path) field.ErrorList {
+	if name == "" || name != path.Base(name) || name == "." || name == ".." || len(name) > 200 || strings.HasPrefix(name, ".") {
+		return field.ErrorList{field.Invalid(at, clip(name), "use a plain file name without folders")}
+	}
+	return nil
+}
+
+func validateRange(v, least, most int64, at *field.Path) field.ErrorList {
+	if v < least || v > most {
+		return field.ErrorList{field.Invalid(at, v, fmt.Sprintf("use %d to %d", least, most))}
+	}
+	return nil
+}
+
+func validateDuration(d metav1.Duration, least, most time.Duration, at *field.Path) field.ErrorList {
+	if d.Duration < least || d.Duration > most {
+		return field.ErrorList{field.Invalid(at, d.Duration.String(), fmt.Sprintf("use a time such as 30s or 5m, from %s to %s", least, most))}
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+// Exit codes; `benchd --help` prints them.
+const (
+	exitFailure   = 1 // anything else
+	exitInvalid   = 2 // input that is at fault: nothing was changed
+	exitNoServer  = 3 // no control plane answers
+	exitRunFailed = 4 // the run that was waited for failed
+	exitCancelled = 5 // the run that was waited for was cancelled
+	exitDetached  = 6 // interrupted; the run goes on
+	exitTimeout   = 7 // what was waited for did not come in time
+)
+
+// exitError carries an exit code other than 1. A nil err prints nothing.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e exitError) Unwrap() error { return e.err }
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "benchd",
+		Short: "Benchmark LLM inference services on Slurm clusters, declaratively",
+		Long: `benchd benchmarks LLM inference services on Slurm clusters. You declare a BenchmarkRun, benchd carries it out:
+
+  benchd run -f run.yaml        apply it, follow it live, print its report
+  benchd apply -f run.yaml      hand it over and walk away
+  benchd get runs -w            look
+  benchd report NAME            read the numbers
+
+Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no control plane answers, 4 the run failed,
+5 the run was cancelled, 6 interrupted while the run goes on, 7 timed out.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	root.AddCommand(newServeCommand(), newAgentCommand(), newSupervisorCommand(), newSimulateCommand())
+	return root
+}

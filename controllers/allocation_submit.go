@@ -1,0 +1,158 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/slurmadapter"
+)
+
+// busyRetry is how long a cluster that takes no further job is left alone.
+const busyRetry = 15 * time.Second
+
+// pending brings the Allocation from nothing to one stored job id. The order of things is what makes it safe:
+//
+//  1. a look at the queue by name, begun after the last submission was tried, shows every job that there is;
+//  2. one that is there is adopted, and only when there is none another is submitted, held;
+//  3. the id is stored; only then (submitted) is the job released.
+//
+// A process that dies in between leaves a held job, which never runs, and which step 1 finds. A submission that was under
+// way when this process's predecessor died may still come in late: it stays held, has another id, and is cancelled.
+func (s *allocationPass) pending() (result, error) {
+	look, _ := s.poller.latest()
+	if look == nil || !look.at.After(s.lastAttempt()) {
+		return result{}, nil // the next look wakes this Allocation
+	}
+	jobs := look.byUID[s.a.UID]
+	if s.releaseWanted() && len(jobs) == 0 {
+		s.enter(api.AllocationReleased, "given up before it was submitted")
+		return result{}, nil
+	}
+	if len(jobs) > 0 {
+		oldest := jobs[0]
+		for _, j := range jobs[1:] {
+			if j.Submitted.Before(oldest.Submitted) || j.Submitted.Equal(oldest.Submitted) && len(j.ID) <= len(oldest.ID) && j.ID < oldest.ID {
+				oldest = j
+			}
+		}
+		return s.adopt(oldest.ID, "found after a restart, or after an answer of Slurm was lost")
+	}
+	ready, err := s.ordersWritten()
+	if err != nil || !ready {
+		return result{}, err
+	}
+	return s.submit()
+}
+
+func (s *allocationPass) lastAttempt() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.attempted[s.a.UID]; ok {
+		return at
+	}
+	return s.started
+}
+
+// ordersWritten says whether the orders of the runs bound to this Allocation are in its folder: with them the job goes
+// its whole way without a control plane.
+func (s *allocationPass) ordersWritten() (bool, error) {
+	obj, err := s.store.Get(s.ctx, api.KindBenchmarkRun, s.a.Namespace, s.a.Labels[api.LabelRun])
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	run, ok := obj.(*api.BenchmarkRun)
+	if !ok {
+		return false, fmt.Errorf("run %s is stored as %T", s.a.Labels[api.LabelRun], obj)
+	}
+	if len(run.Status.Attempts) == 0 {
+		return false, nil
+	}
+	last := run.Status.Attempts[len(run.Status.Attempts)-1]
+	return last.Allocation == s.a.Name && last.Order > 0, nil
+}
+
+func (s *allocationPass) submit() (result, error) {
+	folder, err := prepareFolder(s.poller, s.a, s.binary)
+	if reason, message, is := fileProblem(err); is {
+		s.tell(reason, message)
+		return result{after: busyRetry}, nil
+	}
+	if err != nil {
+		return result{}, err
+	}
+	s.a.Status.Folder = string(folder)
+	s.mu.Lock()
+	s.attempted[s.a.UID] = time.Now()
+	s.mu.Unlock()
+	id, err := s.poller.submit(s.ctx, NewJobSpec(s.a, folder, s.a.Status.JobName))
+	switch {
+	case err == nil:
+		return s.adopt(id, "submitted")
+	case errors.Is(err, slurmadapter.ErrRejected):
+		s.a.Status.Failure = &api.Outcome{
+			Result: api.ResultFailed, Class: api.FailureUser, Reason: "SubmissionRejected",
+			Message: fmt.Sprintf("%v: correct spec.slurm or spec.nodes", err),
+		}
+		s.end("")
+		return result{}, nil
+	case errors.Is(err, slurmadapter.ErrBusy):
+		s.tell("ClusterBusy", err.Error()+"; benchd tries again")
+		return result{after: busyRetry}, nil
+	case s.ctx.Err() != nil:
+		return result{}, s.ctx.Err()
+	}
+	// An outage, or an answer that was lost: the job may exist. The next look tells.
+	s.tell("SubmissionUnclear", err.Error()+"; benchd looks whether the job came in")
+	return result{after: busyRetry}, nil
+}
+
+// tell shows a problem that is waited out; a repetition changes nothing.
+func (s *allocationPass) tell(reason, message string) {
+	if s.a.Status.Message != message {
+		s.a.Status.Message = message
+		s.events = append(s.events, event{api.EventWarning, reason, message})
+	}
+}
+
+// adopt stores the one job id.
+func (s *allocationPass) adopt(id, how string) (result, error) {
+	if s.a.Status.Folder == "" {
+		s.a.Status.Folder = string(allocationFolder(s.poller.workdir(), s.a))
+	}
+	s.a.Status.JobID = id
+	s.enter(api.AllocationSubmitted, fmt.Sprintf("job %s, held: %s", id, how))
+	return result{}, nil
+}
+
+// submitted releases the job, whose id is stored by now.
+func (s *allocationPass) submitted() (result, error) {
+	if s.releaseWanted() {
+		s.enter(api.AllocationReleasing, releaseMessage(s.a))
+		return result{}, nil
+	}
+	err := s.poller.release(s.ctx, s.a.Status.JobID)
+	switch {
+	case err == nil:
+	case s.ctx.Err() != nil:
+		return result{}, s.ctx.Err()
+	case errors.Is(err, slurmadapter.ErrOutage), errors.Is(err, slurmadapter.ErrBusy):
+		s.tell("ReleaseDelayed", err.Error()+"; benchd tries again")
+		return result{after: s.poller.spec.PollInterval.Duration + time.Second}, nil
+	case errors.Is(err, slurmadapter.ErrNotFound), errors.Is(err, slurmadapter.ErrRejected):
+		// It ended meanwhile, by somebody's hand: the looks tell how.
+		s.tell("ReleaseRefused", err.Error())
+	default:
+		return result{}, err
+	}
+	s.enter(api.AllocationQueued, fmt.Sprintf("job %s was released to the queue", s.a.Status.JobID))
+	s.condition(api.ConditionQueued, metav1.ConditionTrue, "Released", s.a.Status.Message)
+	return result{}, nil
+}

@@ -1,0 +1,462 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/slurmadapter"
+	"github.com/benchd/benchd/slurmadapter/embedded"
+	"github.com/benchd/benchd/store"
+)
+
+// Cluster is what the controllers need of a cluster. No reconciler knows which kind it drives.
+type Cluster interface {
+	// Submit submits a job held and returns its id; when the answer is lost the job may exist.
+	Submit(ctx context.Context, spec slurmadapter.JobSpec) (string, error)
+	// Release lets a held job start.
+	Release(ctx context.Context, id string) error
+	// Cancel ends a job; an unknown one is no error.
+	Cancel(ctx context.Context, id string) error
+	// List returns all jobs of the user.
+	List(ctx context.Context) ([]slurmadapter.Job, error)
+	// Lookup finds a job that List no longer shows.
+	Lookup(ctx context.Context, id string, since time.Time) (slurmadapter.Job, error)
+	// Info describes the cluster.
+	Info(ctx context.Context) (slurmadapter.Info, error)
+	// Dial connects to a node.
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+var (
+	_ Cluster = (*slurmadapter.Slurm)(nil)
+	_ Cluster = (*embedded.Cluster)(nil)
+)
+
+// OpenCluster opens the adapter that a Cluster object asks for.
+func OpenCluster(c *api.Cluster, home, binary string) (Cluster, error) {
+	if c.Spec.Type == api.ClusterEmbedded {
+		return embedded.New(filepath.Join(home, "embedded", c.Name), binary, int(c.Spec.EmbeddedNodes))
+	}
+	return slurmadapter.New(slurmadapter.Config{BinDir: c.Spec.BinDir, Conf: c.Spec.Conf})
+}
+
+// clusters keeps the adapters, and for each a poller that looks at the queue for all Allocations at once.
+type clusters struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	// changed is told which Allocation's job looks different.
+	changed func(types.NamespacedName)
+
+	mu   sync.Mutex
+	open map[string]*poller
+	ctx  context.Context // of run; pollers live no longer
+	wg   sync.WaitGroup
+	live map[types.UID]tracked
+}
+
+// tracked is what the pollers know of a live Allocation.
+type tracked struct {
+	name    types.NamespacedName
+	cluster string
+	jobID   string
+}
+
+func newClusters(cfg Config, m *metrics) *clusters {
+	return &clusters{cfg: cfg, log: cfg.Log, metrics: m, open: map[string]*poller{}, live: map[types.UID]tracked{}}
+}
+
+// ensureDeclared makes the two clusters that exist without being declared visible.
+func (cs *clusters) ensureDeclared(ctx context.Context) error {
+	for _, name := range []string{api.ClusterNameDefault, api.ClusterNameEmbedded} {
+		c := &api.Cluster{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		c.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindCluster))
+		api.SetDefaults(c)
+		if err := cs.cfg.Store.Create(ctx, c); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("declare cluster %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// run keeps the pollers going until ctx ends.
+func (cs *clusters) run(ctx context.Context) {
+	cs.mu.Lock()
+	cs.ctx = ctx
+	for _, p := range cs.open {
+		cs.start(p)
+	}
+	cs.mu.Unlock()
+	<-ctx.Done()
+	cs.wg.Wait()
+}
+
+func (cs *clusters) start(p *poller) {
+	cs.wg.Add(1)
+	go func() {
+		defer cs.wg.Done()
+		p.run(cs.ctx)
+	}()
+}
+
+// get returns the poller of a cluster, opening it when it is first asked for. An adapter that cannot be opened is an
+// error to show and try again: a module may be loaded, a Cluster object corrected.
+func (cs *clusters) get(ctx context.Context, name string) (*poller, error) {
+	c, err := cs.object(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if p := cs.open[name]; p != nil && p.generation == c.Generation {
+		return p, nil
+	}
+	adapter, err := cs.cfg.NewCluster(c, cs.cfg.Home, cs.cfg.Binary)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %q: %w", name, err)
+	}
+	if old := cs.open[name]; old != nil {
+		old.stop()
+	}
+	p := newPoller(cs, c, adapter)
+	cs.open[name] = p
+	if cs.ctx != nil {
+		cs.start(p)
+	}
+	return p, nil
+}
+
+func (cs *clusters) object(ctx context.Context, name string) (*api.Cluster, error) {
+	obj, err := cs.cfg.Store.Get(ctx, api.KindCluster, "", name)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %q: %w: apply a Cluster object of that name, or use `default` or `embedded`", name, err)
+	}
+	c, ok := obj.(*api.Cluster)
+	if !ok {
+		return nil, fmt.Errorf("cluster %q is stored as %T", name, obj)
+	}
+	return c, nil
+}
+
+// settings returns a cluster's spec without opening it.
+func (cs *clusters) settings(ctx context.Context, name string) (*api.ClusterSpec, error) {
+	c, err := cs.object(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &c.Spec, nil
+}
+
+// track tells the pollers which Allocations are live, and with which job.
+func (cs *clusters) track(a *api.Allocation, live bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if !live {
+		delete(cs.live, a.UID)
+		return
+	}
+	cs.live[a.UID] = tracked{types.NamespacedName{Namespace: a.Namespace, Name: a.Name}, a.Spec.Cluster, a.Status.JobID}
+}
+
+// liveOn returns the live Allocations of a cluster.
+func (cs *clusters) liveOn(cluster string) map[types.UID]tracked {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	out := map[types.UID]tracked{}
+	for uid, t := range cs.live {
+		if t.cluster == cluster {
+			out[uid] = t
+		}
+	}
+	return out
+}
+
+// look is what one poll saw.
+type look struct {
+	// at is when the poll began: what was submitted before it is in it.
+	at   time.Time
+	jobs map[string]slurmadapter.Job
+	// byUID groups the jobs of this control plane by the Allocation uid that their name carries.
+	byUID map[types.UID][]slurmadapter.Job
+}
+
+// poller looks at one cluster's queue for everybody.
+type poller struct {
+	cs         *clusters
+	spec       api.ClusterSpec
+	name       string
+	generation int64
+	adapter    Cluster
+	stopped    chan struct{}
+	prefix     string
+
+	mu     sync.Mutex
+	last   *look
+	outage error // why the last poll failed; nil when it did not
+}
+
+func newPoller(cs *clusters, c *api.Cluster, adapter Cluster) *poller {
+	return &poller{
+		cs: cs, spec: c.Spec, name: c.Name, generation: c.Generation, adapter: adapter, stopped: make(chan struct{}),
+		prefix: jobPrefix(cs.cfg.Store),
+	}
+}
+
+// jobPrefix begins the name of every job of this control plane.
+func jobPrefix(s *store.Store) string { return "benchd-" + s.HomeID()[:8] + "-" }
+
+func (p *poller) jobName(uid types.UID) string { return p.prefix + string(uid) }
+
+func (p *poller) stop() { close(p.stopped) }
+
+// workdir is the folder that control plane and nodes share.
+func (p *poller) workdir() string {
+	if p.spec.Workdir != "" {
+		return p.spec.Workdir
+	}
+	return filepath.Join(p.cs.cfg.Home, "work")
+}
+
+// latest returns what the last successful poll saw (nil before the first) and why polls fail at the moment.
+func (p *poller) latest() (*look, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last, p.outage
+}
+
+// run polls while there are Allocations to look for. Between failures it waits longer and longer, for a controller
+// that comes back must not be met by a storm.
+func (p *poller) run(ctx context.Context) {
+	retry := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(p.spec.PollInterval.Duration), backoff.WithMaxInterval(max(time.Minute, p.spec.PollInterval.Duration)),
+		backoff.WithMaxElapsedTime(0))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	described := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.stopped:
+			return
+		case <-timer.C:
+		}
+		wait := p.spec.PollInterval.Duration
+		live := p.cs.liveOn(p.name)
+		if len(live) > 0 || !described {
+			if err := p.poll(ctx, live); err != nil {
+				wait = retry.NextBackOff()
+			} else {
+				retry.Reset()
+				if !described {
+					described = p.describe(ctx)
+				}
+			}
+		}
+		timer.Reset(wait)
+	}
+}
+
+// poll looks once, wakes the Allocations whose jobs changed, and cancels jobs that nobody owns.
+func (p *poller) poll(ctx context.Context, live map[types.UID]tracked) error {
+	at := time.Now()
+	jobs, err := p.adapter.List(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	p.cs.metrics.looks.WithLabelValues(p.name, map[bool]string{true: "ok", false: "failed"}[err == nil]).Inc()
+	p.mu.Lock()
+	before, wasOut := p.last, p.outage != nil
+	p.outage = err
+	if err == nil {
+		p.last = p.newLook(at, jobs)
+	}
+	now := p.last
+	p.mu.Unlock()
+	if wasOut != (err != nil) {
+		p.report(ctx, err)
+	}
+	if err != nil {
+		if !wasOut {
+			p.wakeAll(live)
+		}
+		return err
+	}
+	for uid, t := range live {
+		if before == nil || wasOut || differs(before, now, uid, t.jobID) {
+			p.cs.changed(t.name)
+		}
+	}
+	p.cancelOrphans(ctx, now, live)
+	return nil
+}
+
+func (p *poller) newLook(at time.Time, jobs []slurmadapter.Job) *look {
+	l := &look{at: at, jobs: make(map[string]slurmadapter.Job, len(jobs)), byUID: map[types.UID][]slurmadapter.Job{}}
+	for _, j := range jobs {
+		l.jobs[j.ID] = j
+		if uid, ours := strings.CutPrefix(j.Name, p.prefix); ours {
+			l.byUID[types.UID(uid)] = append(l.byUID[types.UID(uid)], j)
+		}
+	}
+	return l
+}
+
+// differs says whether an Allocation has something to see in the newer look. One without a stored job waits for any look.
+func differs(before, now *look, uid types.UID, jobID string) bool {
+	if jobID == "" {
+		return true
+	}
+	a, hadIt := before.jobs[jobID]
+	b, hasIt := now.jobs[jobID]
+	return hadIt != hasIt || !a.Same(b) || !hasIt
+}
+
+func (p *poller) wakeAll(live map[types.UID]tracked) {
+	for _, t := range live {
+		p.cs.changed(t.name)
+	}
+}
+
+// cancelOrphans cancels jobs of this control plane that no Allocation owns: late duplicates of a submission whose answer
+// was lost, and jobs whose Allocation is gone. They are held, or their script finds the folder claimed, so nothing of
+// theirs ever ran.
+func (p *poller) cancelOrphans(ctx context.Context, l *look, live map[types.UID]tracked) {
+	for uid, jobs := range l.byUID {
+		t, isLive := live[uid]
+		for _, j := range jobs {
+			if j.State.Stage() == slurmadapter.StageEnded || isLive && (t.jobID == "" || t.jobID == j.ID) {
+				continue
+			}
+			// The memory of live Allocations may lag behind the store, which decides.
+			if owned, err := p.owned(ctx, uid, j.ID, t, isLive); err != nil || owned {
+				continue
+			}
+			p.cs.log.Info("cancelling a job that no allocation owns", "cluster", p.name, "job", j.ID, "name", j.Name)
+			if err := p.cancel(ctx, j.ID); err != nil {
+				p.cs.log.Warn("cancel an orphaned job", "cluster", p.name, "job", j.ID, "error", err)
+			}
+		}
+	}
+}
+
+func (p *poller) owned(ctx context.Context, uid types.UID, id string, t tracked, isLive bool) (bool, error) {
+	if isLive {
+		obj, err := p.cs.cfg.Store.Get(ctx, api.KindAllocation, t.name.Namespace, t.name.Name)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return false, err
+		}
+		if a, ok := obj.(*api.Allocation); ok && a.UID == uid {
+			return a.Status.JobID == "" || a.Status.JobID == id, nil
+		}
+		return false, nil
+	}
+	list, err := p.cs.cfg.Store.List(ctx, api.KindAllocation, store.ListOptions{})
+	if err != nil {
+		return false, err
+	}
+	for _, obj := range list.Items {
+		if a, ok := obj.(*api.Allocation); ok && a.UID == uid {
+			return !a.Status.Phase.Terminal() && (a.Status.JobID == "" || a.Status.JobID == id), nil
+		}
+	}
+	return false, nil
+}
+
+// describe fills the Cluster object's status. It says whether that worked.
+func (p *poller) describe(ctx context.Context) bool {
+	info, err := p.adapter.Info(ctx)
+	if err != nil {
+		return false
+	}
+	return p.updateStatus(ctx, func(s *api.ClusterStatus) {
+		s.Version, s.Accounting = info.Version, info.Accounting
+		meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: "Reachable", Status: metav1.ConditionTrue, Reason: "Answers", Message: "the cluster answers"})
+	}, "", "") == nil
+}
+
+// report tells an outage's beginning and end on the Cluster object.
+func (p *poller) report(ctx context.Context, outage error) {
+	cond := metav1.Condition{Type: "Reachable", Status: metav1.ConditionTrue, Reason: "Answers", Message: "the cluster answers again"}
+	if outage != nil {
+		cond = metav1.Condition{Type: "Reachable", Status: metav1.ConditionFalse, Reason: "Outage", Message: outage.Error()}
+		if errors.Is(outage, slurmadapter.ErrMissing) {
+			cond.Reason = "CommandsMissing"
+		}
+	}
+	eventType := api.EventNormal
+	if outage != nil {
+		eventType = api.EventWarning
+	}
+	err := p.updateStatus(ctx, func(s *api.ClusterStatus) { meta.SetStatusCondition(&s.Conditions, cond) }, eventType, cond.Message)
+	if err != nil && ctx.Err() == nil {
+		p.cs.log.Warn("write the cluster's status", "cluster", p.name, "error", err)
+	}
+}
+
+func (p *poller) updateStatus(ctx context.Context, change func(*api.ClusterStatus), eventType, message string) error {
+	return p.cs.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		obj, err := tx.Get(api.KindCluster, "", p.name)
+		if err != nil {
+			return err
+		}
+		c, ok := obj.(*api.Cluster)
+		if !ok {
+			return fmt.Errorf("cluster %s is stored as %T", p.name, obj)
+		}
+		change(&c.Status)
+		if err := tx.PutStatus(c); err != nil || eventType == "" {
+			return err
+		}
+		return tx.Event(c, eventType, "Reachability", message)
+	})
+}
+
+// The adapter's commands, counted.
+
+func (p *poller) count(command string) {
+	p.cs.metrics.commands.WithLabelValues(p.name, command).Inc()
+}
+
+func (p *poller) submit(ctx context.Context, spec slurmadapter.JobSpec) (string, error) {
+	p.count("submit")
+	return p.adapter.Submit(ctx, spec)
+}
+
+func (p *poller) release(ctx context.Context, id string) error {
+	p.count("release")
+	return p.adapter.Release(ctx, id)
+}
+
+func (p *poller) cancel(ctx context.Context, id string) error {
+	p.count("cancel")
+	return p.adapter.Cancel(ctx, id)
+}
+
+func (p *poller) lookup(ctx context.Context, id string, since time.Time) (slurmadapter.Job, error) {
+	p.count("lookup")
+	return p.adapter.Lookup(ctx, id, since)
+}
+
+// ensureDir makes a folder of ours, private.
+func ensureDir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	return nil
+}

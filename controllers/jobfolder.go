@@ -1,0 +1,264 @@
+package controllers
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
+	"github.com/benchd/benchd/slurmadapter"
+)
+
+const (
+	// graceTime is how long processes have between SIGTERM and SIGKILL, and how long before the time limit a job is told.
+	graceTime = 20 * time.Second
+	// idleTimeout is how long a lead keeps a job without an open order.
+	idleTimeout = 5 * time.Minute
+	// leadLostTimeout is how long a member goes on without its lead.
+	leadLostTimeout = time.Minute
+)
+
+// executable is benchd itself that jobs use: a copy named by its hash, so that an upgrade never breaks a queued job.
+type executable struct {
+	path string
+	name string
+}
+
+func newBinary(path string) (*executable, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read benchd's own executable: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, fmt.Errorf("read benchd's own executable: %w", err)
+	}
+	return &executable{path: path, name: fmt.Sprintf("benchd-%s-%s", runtime.GOARCH, hex.EncodeToString(h.Sum(nil))[:16])}, nil
+}
+
+// install puts the copy into the work folder, unless it is there.
+func (b *executable) install(workdir string) (string, error) {
+	target := filepath.Join(workdir, "bin", b.name)
+	if node.Exists(target) {
+		return target, nil
+	}
+	if err := ensureDir(filepath.Dir(target)); err != nil {
+		return "", err
+	}
+	data, err := os.ReadFile(b.path)
+	if err != nil {
+		return "", fmt.Errorf("install benchd for the job: %w", err)
+	}
+	return target, node.WriteSealedBytes(target, data, 0o700)
+}
+
+func allocationFolder(workdir string, a *api.Allocation) node.Folder {
+	return node.Folder(filepath.Join(workdir, a.Namespace, "allocations", fmt.Sprintf("%s-%.8s", a.Name, a.UID)))
+}
+
+func attemptFolder(workdir string, run *api.BenchmarkRun, attempt int32) string {
+	return filepath.Join(workdir, run.Namespace, "runs", fmt.Sprintf("%s-%.8s", run.Name, run.UID), fmt.Sprintf("attempt-%d", attempt))
+}
+
+// prepareFolder writes everything that the job needs. Each file is sealed once; what is there is left as it is, so a
+// repetition after a crash finishes what was begun.
+func prepareFolder(p *poller, a *api.Allocation, b *executable) (node.Folder, error) {
+	folder := allocationFolder(p.workdir(), a)
+	for _, dir := range []string{folder.Orders(), folder.Agents(), filepath.Dir(folder.Cert()), filepath.Dir(folder.Output())} {
+		if err := ensureDir(dir); err != nil {
+			return folder, err
+		}
+	}
+	installed, err := b.install(p.workdir())
+	if err != nil {
+		return folder, err
+	}
+	if !node.Exists(folder.Token()) {
+		if err := node.WriteSealedBytes(folder.Token(), []byte(rand.Text()), 0o600); err != nil {
+			return folder, err
+		}
+	}
+	if !node.Exists(folder.Cert()) {
+		if err := makeCertificate(folder); err != nil {
+			return folder, err
+		}
+	}
+	if !node.Exists(folder.Manifest()) {
+		if err := node.WriteSealed(folder.Manifest(), NewManifest(a, p.spec.Network, installed)); err != nil {
+			return folder, err
+		}
+	}
+	if !node.Exists(folder.Script()) {
+		if err := node.WriteSealedBytes(folder.Script(), []byte(Script(a, folder, installed)), 0o700); err != nil {
+			return folder, err
+		}
+	}
+	return folder, nil
+}
+
+// makeCertificate makes the certificate that the job's agents speak TLS with. It is its own authority, trusted by this
+// job alone.
+func makeCertificate(folder node.Folder) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make the job's key: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: node.TLSName}, DNSNames: []string{node.TLSName},
+		// Jobs may pend for months, and nodes' clocks may differ.
+		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().AddDate(2, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true, IsCA: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return fmt.Errorf("make the job's certificate: %w", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("make the job's key: %w", err)
+	}
+	// The certificate goes last: it is what says that both are there.
+	return errors.Join(
+		node.WriteSealedBytes(folder.Key(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600),
+		node.WriteSealedBytes(folder.Cert(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
+	)
+}
+
+// NewManifest says what the agents of an Allocation's job need to know.
+func NewManifest(a *api.Allocation, network, binary string) node.Manifest {
+	limit, err := api.ParseSlurmTime(a.Spec.Slurm.TimeLimit)
+	if err != nil {
+		limit = 365 * 24 * time.Hour // validated before; Slurm keeps the real limit
+	}
+	return node.Manifest{
+		Protocol:   node.ProtocolVersion,
+		Allocation: api.ObjectRef{Kind: api.KindAllocation, Namespace: a.Namespace, Name: a.Name, UID: string(a.UID)},
+		Binary:     filepath.Base(binary), Ranks: dealRoles(&a.Spec.Nodes), Replicas: placeReplicas(&a.Spec),
+		Service: a.Spec.Service, Container: a.Spec.Container, Monitor: a.Spec.Monitoring, Network: network,
+		StartTimeout: *a.Spec.Timeouts.Start, IdleTimeout: metav1.Duration{Duration: idleTimeout},
+		LeadLostTimeout: metav1.Duration{Duration: leadLostTimeout}, GraceTime: metav1.Duration{Duration: graceTime},
+		TimeLimit: metav1.Duration{Duration: limit},
+	}
+}
+
+// dealRoles gives each rank its roles: servers first, then clients, then monitors. A role without nodes of its own
+// shares: clients those of the servers, servers those of the clients, monitors the first client's.
+func dealRoles(n *api.NodesSpec) [][]string {
+	servers, clients, monitors := int(*n.Servers.Count), int(*n.Clients.Count), int(*n.Monitors.Count)
+	ranks := make([][]string, servers+clients+monitors)
+	add := func(from, to int, role string) {
+		for i := from; i < to; i++ {
+			ranks[i] = append(ranks[i], role)
+		}
+	}
+	add(0, servers, node.RoleServer)
+	add(servers, servers+clients, node.RoleClient)
+	add(servers+clients, len(ranks), node.RoleMonitor)
+	switch {
+	case servers == 0 && clients > 0:
+		add(0, clients, node.RoleServer)
+	case servers == 0:
+		add(0, monitors, node.RoleServer)
+	}
+	switch {
+	case clients == 0 && servers > 0:
+		add(0, servers, node.RoleClient)
+	case clients == 0:
+		add(0, monitors, node.RoleClient)
+	}
+	if monitors == 0 {
+		at := 0
+		if clients > 0 {
+			at = servers
+		}
+		add(at, at+1, node.RoleMonitor)
+	}
+	return ranks
+}
+
+// placeReplicas deals the servers out to the server nodes, round by round. Those of one node take successive ports and
+// even shares of its GPUs.
+func placeReplicas(s *api.AllocationSpec) []node.Replica {
+	var serverRanks []int
+	for rank, roles := range dealRoles(&s.Nodes) {
+		for _, role := range roles {
+			if role == node.RoleServer {
+				serverRanks = append(serverRanks, rank)
+			}
+		}
+	}
+	span := int(s.Service.NodesPerReplica)
+	groups := max(1, len(serverRanks)/span)
+	count := int(s.Service.Replicas)
+	perGroup := (count + groups - 1) / groups
+	replicas := make([]node.Replica, 0, count)
+	for i := range count {
+		group, index := i%groups, i/groups
+		r := node.Replica{
+			Name: fmt.Sprintf("%s-%d", s.Service.Name, i), Ranks: serverRanks[group*span : (group+1)*span], Index: index,
+			Port: s.Service.Port + int32(index),
+		}
+		share := int(s.Nodes.Servers.GPUs) / perGroup
+		for g := range share {
+			r.GPUs = append(r.GPUs, index*share+g)
+		}
+		replicas = append(replicas, r)
+	}
+	return replicas
+}
+
+// NewJobSpec says what Slurm is asked for: one homogeneous job with the largest need of any role.
+func NewJobSpec(a *api.Allocation, folder node.Folder, jobName string) slurmadapter.JobSpec {
+	s, n := &a.Spec.Slurm, &a.Spec.Nodes
+	roles := []*api.RoleSpec{&n.Servers, &n.Clients, &n.Monitors}
+	spec := slurmadapter.JobSpec{
+		Name: jobName, Comment: "benchd " + a.Namespace + "/" + a.Name, Script: folder.Script(), Folder: string(folder), Output: folder.Output(),
+		Nodes: len(dealRoles(n)), Exclusive: *s.Exclusive, TimeLimit: s.TimeLimit, Grace: graceTime,
+		Partition: s.Partition, Account: s.Account, QOS: s.QOS, Nodelist: s.Nodelist, Exclude: s.Exclude, ExtraArgs: s.ExtraArgs,
+	}
+	for _, r := range roles {
+		spec.CPUs = max(spec.CPUs, int(r.CPUs))
+		spec.GPUs = max(spec.GPUs, int(r.GPUs))
+		if r.Memory != nil {
+			spec.MemoryMiB = max(spec.MemoryMiB, (r.Memory.Value()+1<<20-1)>>20)
+		}
+	}
+	return spec
+}
+
+// fileProblem says whether an error is one of the shared file system, and how to tell it.
+func fileProblem(err error) (reason, message string, is bool) {
+	var pathErr *fs.PathError
+	if !errors.As(err, &pathErr) {
+		return "", "", false
+	}
+	switch {
+	case errors.Is(err, errNoSpace):
+		return "DiskFull", err.Error() + ": free some space; benchd tries again", true
+	case errors.Is(err, errQuota):
+		return "DiskQuotaExceeded", err.Error() + ": raise or free your quota; benchd tries again", true
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, errReadOnly):
+		return "FolderNotWritable", err.Error() + ": correct its permissions, or name another spec.workdir in the Cluster object; benchd tries again", true
+	}
+	return "FileSystem", err.Error() + "; benchd tries again", true
+}

@@ -1,0 +1,212 @@
+// Package controllers drives the world toward what the stored objects say. Each reconciler looks at its object and at
+// the cluster, takes at most one step, writes the status once and says when to look again. Nothing lives only in
+// memory, every step can run twice, and the process may be killed at any instruction.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/store"
+)
+
+// workers is how many objects of a kind are reconciled at the same time; one object never by two.
+const workers = 4
+
+// Config of the controllers.
+type Config struct {
+	Store *store.Store
+	// Home is BENCHD_HOME: the default work folder and the embedded cluster live in it.
+	Home string
+	// Binary is the benchd executable that jobs get a copy of.
+	Binary string
+	// Version is told in reports.
+	Version string
+	// NewCluster opens the adapter of a Cluster object; OpenCluster by default.
+	NewCluster func(c *api.Cluster, home, binary string) (Cluster, error)
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Manager runs the reconcilers.
+type Manager struct {
+	cfg         Config
+	log         *slog.Logger
+	clusters    *clusters
+	leads       *leads
+	runs        *controller
+	allocations *controller
+	planner     *planner
+	planning    *controller
+	metrics     *metrics
+}
+
+// result says when to look at an object again; zero means when something changes.
+type result struct{ after time.Duration }
+
+// controller is a queue of objects and the function that reconciles one.
+type controller struct {
+	name      string
+	queue     workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	reconcile func(context.Context, types.NamespacedName) (result, error)
+}
+
+func newController(name string, reconcile func(context.Context, types.NamespacedName) (result, error)) *controller {
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](50*time.Millisecond, 30*time.Second)
+	return &controller{name: name, reconcile: reconcile, queue: workqueue.NewTypedRateLimitingQueue(limiter)}
+}
+
+// New returns a manager that is ready to run.
+func New(cfg Config) (*Manager, error) {
+	if cfg.NewCluster == nil {
+		cfg.NewCluster = OpenCluster
+	}
+	m := &Manager{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer)}
+	m.clusters = newClusters(cfg, m.metrics)
+	m.leads = newLeads(m.clusters)
+	binary, err := newBinary(cfg.Binary)
+	if err != nil {
+		return nil, err
+	}
+	alloc := &allocationReconciler{
+		store: cfg.Store, clusters: m.clusters, leads: m.leads, binary: binary, log: cfg.Log, started: time.Now(),
+		attempted: map[types.UID]time.Time{},
+	}
+	run := &runReconciler{store: cfg.Store, clusters: m.clusters, leads: m.leads, version: cfg.Version, log: cfg.Log, started: time.Now()}
+	m.planner = newPlanner(cfg.Store, m.clusters, cfg.Log)
+	m.allocations = newController("allocation", alloc.reconcile)
+	m.runs = newController("run", run.reconcile)
+	m.planning = newController("planner", m.planner.reconcile)
+	m.clusters.changed = m.allocations.queue.Add
+	m.planner.wake = m.planning.queue.Add
+	return m, nil
+}
+
+// Run reconciles until ctx ends and everything has come to rest.
+func (m *Manager) Run(ctx context.Context) error {
+	if err := m.clusters.ensureDeclared(ctx); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, 2)
+	for _, kind := range []string{api.KindBenchmarkRun, api.KindAllocation} {
+		wg.Go(func() { errs <- m.follow(ctx, kind) })
+	}
+	wg.Go(func() { m.clusters.run(ctx) })
+	for _, c := range []*controller{m.runs, m.allocations, m.planning} {
+		for range workers {
+			wg.Go(func() { m.work(ctx, c) })
+		}
+	}
+	<-ctx.Done()
+	for _, c := range []*controller{m.runs, m.allocations, m.planning} {
+		c.queue.ShutDown()
+	}
+	wg.Wait()
+	m.leads.close()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
+	}
+	return all
+}
+
+// follow lists a kind and then watches it, handing every change to those who care. When it fell too far behind, it
+// lists again.
+func (m *Manager) follow(ctx context.Context, kind string) error {
+	for ctx.Err() == nil {
+		list, err := m.cfg.Store.List(ctx, kind, store.ListOptions{})
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("follow %s: %w", kind, err)
+		}
+		for _, obj := range list.Items {
+			m.notice(obj, false)
+		}
+		version, err := strconv.ParseUint(list.ResourceVersion, 10, 64)
+		if err != nil {
+			return fmt.Errorf("follow %s: version %q: %w", kind, list.ResourceVersion, err)
+		}
+		changes, err := m.cfg.Store.Watch(ctx, kind, version, store.ListOptions{})
+		if apierrors.IsResourceExpired(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("follow %s: %w", kind, err)
+		}
+		for c := range changes {
+			m.notice(c.Object, c.Type == store.Deleted)
+		}
+	}
+	return nil
+}
+
+// notice wakes whoever acts on the object.
+func (m *Manager) notice(obj api.Object, gone bool) {
+	name := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}
+	switch o := obj.(type) {
+	case *api.BenchmarkRun:
+		if !o.Status.Phase.Terminal() || o.DeletionTimestamp != nil {
+			m.runs.queue.Add(name)
+		}
+		m.planning.queue.Add(name)
+		if ref := o.Status.AllocationRef; ref != nil {
+			m.allocations.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: ref.Name})
+		}
+	case *api.Allocation:
+		live := !gone && !o.Status.Phase.Terminal()
+		m.clusters.track(o, live)
+		m.planner.track(o, live)
+		if !gone {
+			m.allocations.queue.Add(name)
+		}
+		if run := o.Labels[api.LabelRun]; run != "" {
+			m.runs.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: run})
+			m.planning.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: run})
+		}
+	}
+}
+
+func (m *Manager) work(ctx context.Context, c *controller) {
+	for {
+		key, shutdown := c.queue.Get()
+		if shutdown {
+			return
+		}
+		m.once(ctx, c, key)
+		c.queue.Done(key)
+	}
+}
+
+func (m *Manager) once(ctx context.Context, c *controller, key types.NamespacedName) {
+	begun := time.Now()
+	res, err := c.reconcile(ctx, key)
+	m.metrics.observe(c.name, time.Since(begun), err)
+	switch {
+	case ctx.Err() != nil:
+	case apierrors.IsConflict(err):
+		c.queue.AddAfter(key, 5*time.Millisecond) // somebody wrote meanwhile: look again
+	case err != nil:
+		m.log.Error("reconcile failed, will be repeated", "controller", c.name, "object", key.String(), "error", err)
+		c.queue.AddRateLimited(key)
+	default:
+		c.queue.Forget(key)
+		if res.after > 0 {
+			c.queue.AddAfter(key, res.after)
+		}
+	}
+}

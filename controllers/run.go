@@ -1,0 +1,280 @@
+package controllers
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"crypto/sha256"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
+	"github.com/benchd/benchd/store"
+)
+
+// runReconciler carries runs through their phases.
+type runReconciler struct {
+	store    *store.Store
+	clusters *clusters
+	leads    *leads
+	version  string
+	log      *slog.Logger
+	started  time.Time
+}
+
+// runPass is one look at one run.
+type runPass struct {
+	*runReconciler
+	ctx    context.Context
+	run    *api.BenchmarkRun
+	events []event
+	// deleting: only the finalizer is left to go.
+	purged bool
+}
+
+// phaseStep advances a run that is in one phase by at most one step.
+type phaseStep func(*runPass) (result, error)
+
+// phases is the life of a run; each step has a file of its own.
+var phases = map[api.RunPhase]phaseStep{
+	"":                  (*runPass).accept,
+	api.RunPending:      (*runPass).pending,
+	api.RunInitializing: (*runPass).initialize,
+	api.RunDeploying:    (*runPass).deploy,
+	api.RunMonitoring:   (*runPass).monitor,
+	api.RunLaunching:    (*runPass).launch,
+	api.RunExecuting:    (*runPass).execute,
+	api.RunTearingDown:  (*runPass).tearDown,
+	api.RunReporting:    (*runPass).report,
+}
+
+func (r *runReconciler) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
+	obj, err := r.store.Get(ctx, api.KindBenchmarkRun, key.Namespace, key.Name)
+	if apierrors.IsNotFound(err) {
+		return result{}, nil
+	}
+	if err != nil {
+		return result{}, err
+	}
+	run, ok := obj.(*api.BenchmarkRun)
+	if !ok {
+		return result{}, fmt.Errorf("run %s is stored as %T", key, obj)
+	}
+	pass := &runPass{runReconciler: r, ctx: ctx, run: run}
+	if run.Status.Phase.Terminal() {
+		return pass.finalize()
+	}
+	step, known := phases[run.Status.Phase]
+	if !known {
+		return result{}, fmt.Errorf("run %s has the unknown phase %q", key, run.Status.Phase)
+	}
+	if pass.cancelWanted() && pass.attempt() != nil && pass.attempt().Outcome == nil {
+		step = (*runPass).cancel
+	}
+	res, err := step(pass)
+	if werr := pass.write(); werr != nil {
+		return result{}, werr
+	}
+	return res, err
+}
+
+// write stores the status, when it changed, with its events, in one transaction.
+func (s *runPass) write() error {
+	s.run.Status.ObservedGeneration = s.run.Generation
+	return s.store.Update(s.ctx, func(tx *store.Tx) error {
+		if err := tx.PutStatus(s.run); err != nil {
+			return err
+		}
+		for _, e := range s.events {
+			if err := tx.Event(s.run, e.kind, e.reason, e.message); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// finalize lets a deleted run go once nothing of it is left on the cluster.
+func (s *runPass) finalize() (result, error) {
+	if s.run.DeletionTimestamp == nil || !slices.Contains(s.run.Finalizers, api.FinalizerCluster) {
+		return result{}, nil
+	}
+	owned, err := s.store.Owned(s.ctx, string(s.run.UID))
+	if err != nil {
+		return result{}, err
+	}
+	for _, obj := range owned {
+		if a, ok := obj.(*api.Allocation); ok && !a.Status.Phase.Terminal() {
+			return result{}, nil // the planner lets it go, and its end wakes this run
+		}
+	}
+	if s.run.Annotations[api.AnnotationPurge] != "" {
+		if err := s.purge(); err != nil {
+			return result{}, err
+		}
+	}
+	s.run.Finalizers = slices.DeleteFunc(s.run.Finalizers, func(f string) bool { return f == api.FinalizerCluster })
+	return result{}, s.store.Put(s.ctx, s.run)
+}
+
+// purge removes the run's result folders, as its user asked.
+func (s *runPass) purge() error {
+	for _, a := range s.run.Status.Attempts {
+		if a.Folder == "" {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Dir(a.Folder)); err != nil {
+			return fmt.Errorf("purge run %s: %w", s.run.Name, err)
+		}
+	}
+	return nil
+}
+
+func (s *runPass) cancelWanted() bool { return s.run.Spec.Cancel || s.run.DeletionTimestamp != nil }
+
+// attempt is the current one, nil before the first.
+func (s *runPass) attempt() *api.Attempt {
+	if n := len(s.run.Status.Attempts); n > 0 {
+		return &s.run.Status.Attempts[n-1]
+	}
+	return nil
+}
+
+// enter changes the phase and tells it.
+func (s *runPass) enter(phase api.RunPhase, message string) {
+	now := metav1.Now()
+	st := &s.run.Status
+	st.Phase, st.PhaseSince, st.Message = phase, &now, message
+	if a := s.attempt(); a != nil && !phase.Terminal() {
+		a.Phases = append(a.Phases, api.PhaseTime{Phase: phase, Since: metav1.NowMicro()})
+	}
+	kind := api.EventNormal
+	if phase == api.RunFailed {
+		kind = api.EventWarning
+	}
+	s.events = append(s.events, event{kind, string(phase), message})
+}
+
+// tell shows a problem that is waited out; a repetition changes nothing.
+func (s *runPass) tell(reason, message string) {
+	if s.run.Status.Message != message {
+		s.run.Status.Message = message
+		s.events = append(s.events, event{api.EventWarning, reason, message})
+	}
+}
+
+func (s *runPass) condition(kind string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&s.run.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: s.run.Generation,
+	})
+}
+
+// conclude writes the attempt's outcome, once, and with it the run's own when no further attempt follows.
+func (s *runPass) conclude(outcome api.Outcome) {
+	a := s.attempt()
+	if a.Outcome == nil {
+		a.Outcome = &outcome
+	}
+	if !s.retries() && s.run.Status.Outcome == nil {
+		final := *a.Outcome
+		s.run.Status.Outcome = &final
+	}
+	message := "the load was made to its end"
+	if outcome.Result != api.ResultSucceeded {
+		message = fmt.Sprintf("%s: %s", outcome.Reason, outcome.Message)
+	}
+	s.enter(api.RunTearingDown, message)
+	if outcome.Result == api.ResultSucceeded {
+		s.condition(api.ConditionExecuted, metav1.ConditionTrue, "LoadDone", message)
+	} else {
+		s.condition(api.ConditionExecuted, metav1.ConditionFalse, outcome.Reason, outcome.Message)
+	}
+}
+
+// retries says whether another attempt follows the current one.
+func (s *runPass) retries() bool {
+	o := s.attempt().Outcome
+	return o.Result == api.ResultFailed && o.Class != api.FailureUser && int32(len(s.run.Status.Attempts)) <= *s.run.Spec.BackoffLimit && !s.cancelWanted()
+}
+
+// cancel ends the current attempt because its user wants that. What runs of it is ended in TearingDown.
+func (s *runPass) cancel() (result, error) {
+	message := "cancelled by its user"
+	if s.run.DeletionTimestamp != nil {
+		message = "deleted by its user"
+	}
+	s.conclude(api.Outcome{Result: api.ResultCancelled, Reason: "Cancelled", Message: message})
+	return result{}, nil
+}
+
+// bound returns the Allocation of the current attempt, nil when it is gone or not bound.
+func (s *runPass) bound() (*api.Allocation, error) {
+	ref := s.run.Status.AllocationRef
+	if ref == nil || ref.Attempt != int32(len(s.run.Status.Attempts)) {
+		return nil, nil
+	}
+	obj, err := s.store.Get(s.ctx, api.KindAllocation, s.run.Namespace, ref.Name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	a, ok := obj.(*api.Allocation)
+	if !ok {
+		return nil, fmt.Errorf("allocation %s is stored as %T", ref.Name, obj)
+	}
+	if string(a.UID) != ref.UID {
+		return nil, nil
+	}
+	return a, nil
+}
+
+// orderStatus reads how far the current attempt's order is. A nil status means that the lead has not taken it up.
+func (s *runPass) orderStatus(a *api.Allocation) (*node.OrderStatus, error) {
+	p, err := s.clusters.get(s.ctx, a.Spec.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	if a.Status.Folder == "" || s.attempt().Order == 0 {
+		return nil, nil
+	}
+	st, err := s.leads.order(s.ctx, p, a, s.attempt().Order)
+	if errors.Is(err, node.ErrNotYet) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &st, nil
+}
+
+// since is when the phase was entered, or this process began to watch, whichever is later.
+func (s *runPass) since() time.Time {
+	since := s.started
+	if at := s.run.Status.PhaseSince; at != nil && at.After(since) {
+		since = at.Time
+	}
+	return since
+}
+
+// seed is drawn from the run's uid and attempt, so that every attempt has prompts of its own and can be repeated.
+func (s *runPass) seed() int64 {
+	if own := s.run.Spec.Workload.Seed; own != nil {
+		return *own + int64(s.attempt().Number) - 1
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d", s.run.UID, s.attempt().Number))
+	return int64(binary.BigEndian.Uint64(sum[:8]) >> 1)
+}

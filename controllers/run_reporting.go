@@ -1,0 +1,95 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
+	"github.com/benchd/benchd/report"
+)
+
+// report computes the report from the records and attaches it. It holds no Allocation, can be repeated, and gives the
+// same files each time. A failed run gets what report there is.
+func (s *runPass) report() (result, error) {
+	outcome := s.run.Status.Outcome
+	summary, err := s.writeReport()
+	switch {
+	case err == nil:
+		s.run.Status.Summary = summary.Headline()
+	case errors.Is(err, fs.ErrNotExist) && outcome.Result != api.ResultSucceeded:
+		// It failed before there were records; its logs and this status tell the story.
+	default:
+		if _, message, is := fileProblem(err); is {
+			err = errors.New(message)
+		}
+		if time.Since(s.since()) < s.run.Spec.Timeouts.Report.Duration {
+			s.tell("ReportDelayed", err.Error())
+			return result{after: 2 * time.Second}, nil
+		}
+		s.condition(api.ConditionReported, metav1.ConditionFalse, "ReportFailed", err.Error())
+		s.finish(api.RunFailed, fmt.Sprintf("the report could not be made: %v", err))
+		return result{}, nil
+	}
+	files, err := report.List(s.attempt().Folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return result{}, err
+	}
+	s.run.Status.Reports = files
+	s.condition(api.ConditionReported, metav1.ConditionTrue, "FilesAttached", fmt.Sprintf("%d files", len(files)))
+	switch outcome.Result {
+	case api.ResultSucceeded:
+		s.finish(api.RunCompleted, "completed: "+s.run.Status.Summary.Verdict)
+	case api.ResultCancelled:
+		s.finish(api.RunCancelled, outcome.Message)
+	default:
+		s.finish(api.RunFailed, fmt.Sprintf("%s: %s", outcome.Reason, outcome.Message))
+	}
+	return result{}, nil
+}
+
+func (s *runPass) finish(phase api.RunPhase, message string) {
+	now := metav1.Now()
+	s.run.Status.CompletionTime = &now
+	s.enter(phase, message)
+}
+
+func (s *runPass) writeReport() (*report.Summary, error) {
+	attempt := s.attempt()
+	if attempt.Folder == "" {
+		return nil, fs.ErrNotExist
+	}
+	spec := &s.run.Spec
+	ranks := dealRoles(&spec.Nodes)
+	clients, shared := 0, false
+	for _, roles := range ranks {
+		if slices.Contains(roles, node.RoleClient) {
+			clients++
+			shared = shared || slices.Contains(roles, node.RoleServer)
+		}
+	}
+	summary, err := report.Compute(filepath.Join(attempt.Folder, "results"), report.Input{
+		Run: s.run.Name, UID: string(s.run.UID), Service: spec.Service.Name, Model: spec.Service.Model, Version: s.version,
+		Attempt: attempt.Number, Clients: clients, ClientsOnServers: shared, Capped: spec.Workload.Load.MaxConcurrency > 0,
+	})
+	if err != nil {
+		return nil, err
+	}
+	story := report.Story{
+		Spec: *spec, Phases: attempt.Phases, JobID: attempt.JobID, Outcome: s.run.Status.Outcome, Folder: attempt.Folder,
+	}
+	if n := len(attempt.Phases); n > 0 {
+		story.End = attempt.Phases[n-1].Since.Time
+	}
+	if a, err := s.bound(); err == nil && a != nil {
+		story.Nodes = a.Status.Nodes
+	}
+	return summary, report.Write(filepath.Join(attempt.Folder, "report"), summary, story)
+}

@@ -1,0 +1,88 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
+)
+
+// tearDown waits until the lead has brought everything into the attempt's folder, and then goes on to the next attempt
+// or to the report. It never touches servers: they are the Allocation's.
+func (s *runPass) tearDown() (result, error) {
+	a, err := s.bound()
+	if err != nil {
+		return result{}, err
+	}
+	done, err := s.orderClosed(a)
+	if err != nil {
+		return result{}, err
+	}
+	limit := s.run.Spec.Timeouts.Teardown.Duration
+	if !done && time.Since(s.since()) < limit {
+		return result{after: followPoll}, nil
+	}
+	if !done {
+		s.tell("TeardownTimeout", fmt.Sprintf("the lead did not finish within %s; going on with what there is", limit))
+	}
+	if s.retries() {
+		return s.again()
+	}
+	if s.run.Status.Outcome == nil { // the last attempt that could have been repeated was cancelled meanwhile
+		final := *s.attempt().Outcome
+		s.run.Status.Outcome = &final
+	}
+	s.enter(api.RunReporting, "computing the report from the records")
+	return result{}, nil
+}
+
+// orderClosed says whether nothing more will be written to the attempt's folder. An order that is under way and was
+// cancelled is told so.
+func (s *runPass) orderClosed(a *api.Allocation) (bool, error) {
+	if a == nil {
+		return true, nil
+	}
+	order, err := s.orderStatus(a)
+	if err != nil {
+		return false, err
+	}
+	number := s.attempt().Order
+	if order != nil && order.Done {
+		return true, nil
+	}
+	if a.Status.Phase.Terminal() {
+		return true, nil
+	}
+	if number == 0 || a.Status.Folder == "" {
+		return true, nil
+	}
+	if order == nil && a.Status.Phase != api.AllocationReady {
+		return true, nil // never taken up; the planner gives the Allocation back
+	}
+	folder := node.Folder(a.Status.Folder)
+	if (order == nil || order.Outcome == nil) && !node.Exists(folder.OrderCancel(number)) {
+		err := node.WriteSealedBytes(folder.OrderCancel(number), []byte("cancelled\n"), 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			return true, nil // the whole folder is gone
+		}
+		return false, err
+	}
+	return false, nil
+}
+
+// again begins the next attempt, after a pause that grows with their number.
+func (s *runPass) again() (result, error) {
+	failed := s.attempt()
+	if wait := retryDelay(len(s.run.Status.Attempts)) - time.Since(s.since()); wait > 0 && failed.Outcome.Class != api.FailureWorkload {
+		return result{after: wait}, nil
+	}
+	s.newAttempt()
+	previous := s.run.Status.Attempts[len(s.run.Status.Attempts)-2].Outcome
+	s.enter(api.RunPending, fmt.Sprintf("attempt %d of %d, after %s: %s",
+		len(s.run.Status.Attempts), *s.run.Spec.BackoffLimit+1, previous.Reason, previous.Message))
+	return result{}, nil
+}

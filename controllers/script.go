@@ -1,0 +1,93 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"mvdan.cc/sh/v3/syntax"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
+)
+
+var (
+	errNoSpace  error = syscall.ENOSPC
+	errQuota    error = syscall.EDQUOT
+	errReadOnly error = syscall.EROFS
+)
+
+// Script is the batch script of an Allocation's job: it claims the folder, loads modules and becomes srun, with an agent
+// on each node. Every value is quoted; processes of the service are started by the agents, from argument lists.
+func Script(a *api.Allocation, folder node.Folder, binary string) string {
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	p("#!/bin/bash")
+	p("# benchd allocation %s/%s", a.Namespace, a.Name)
+	p("set -u")
+	p("umask 077")
+	p("# The steps are to get this script's environment; the job itself was submitted with --export=NONE.")
+	p("export SLURM_EXPORT_ENV=ALL")
+	p("folder=%s", quote(string(folder)))
+	p("")
+	p("# Only the first start of the first job goes on: a late duplicate, or a requeue, finds the folder claimed.")
+	p(`if ! (set -o noclobber && printf '{"jobId":"%%s","restart":%%s}\n' "$SLURM_JOB_ID" "${SLURM_RESTART_COUNT:-0}" >"$folder/claim"); then`)
+	p(`  echo "benchd: job $SLURM_JOB_ID does not start: the folder is claimed by $(cat "$folder/claim")" >&2`)
+	p("  exit %d", claimedExit)
+	p("fi")
+	if len(a.Spec.Slurm.Modules) > 0 {
+		p("")
+		p("# Batch shells of some sites do not define `module` by themselves.")
+		p("if ! type module >/dev/null 2>&1; then")
+		p("  for init in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh /usr/share/lmod/lmod/init/bash; do")
+		p("    # shellcheck disable=SC1090")
+		p(`    if [ -r "$init" ]; then . "$init"; break; fi`)
+		p("  done")
+		p("fi")
+		for _, module := range a.Spec.Slurm.Modules {
+			p(`module load %s || { echo "benchd: cannot load module "%s >&2; exit %d; }`, quote(module), quote(module), moduleExit)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Spec.Container.Env)) {
+		p("export %s=%s", name, quote(a.Spec.Container.Env[name]))
+	}
+	p("")
+	args := []string{"srun", "--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0"}
+	spec := NewJobSpec(a, folder, "")
+	if spec.CPUs > 0 {
+		args = append(args, "--cpus-per-task="+strconv.Itoa(spec.CPUs))
+	}
+	if spec.MemoryMiB > 0 || spec.Exclusive {
+		args = append(args, "--mem=0")
+	}
+	if spec.GPUs > 0 {
+		args = append(args, "--gres=gpu:"+strconv.Itoa(spec.GPUs))
+	}
+	p(`exec %s %s agent --folder "$folder"`, strings.Join(args, " "), quote(binary))
+	return b.String()
+}
+
+// Exit codes of the script, told apart from those of srun.
+const (
+	claimedExit = 101
+	moduleExit  = 102
+)
+
+// quote makes a value a single inert word of bash.
+func quote(s string) string {
+	q, err := syntax.Quote(s, syntax.LangBash)
+	if err != nil {
+		// Only NUL cannot be quoted, and validation lets none through.
+		var quoteErr *syntax.QuoteError
+		if errors.As(err, &quoteErr) {
+			return "''"
+		}
+		return "''"
+	}
+	return q
+}

@@ -1,0 +1,118 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// stdinName stands in errors for what was piped in.
+const stdinName = "stdin"
+
+// Paths reads files, folders and, for "-", stdin. Of a folder it takes the *.yaml, *.yml and *.json files, sorted, and
+// with recursive also those of the folders in it. The error is an Errors of all files together.
+func Paths(paths []string, recursive bool, stdin io.Reader) ([]Document, error) {
+	var docs []Document
+	var errs Errors
+	seen := map[string]bool{}
+	for _, path := range paths {
+		files, err := filesOf(path, recursive)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, file := range files {
+			if seen[filepath.Clean(file)] {
+				continue
+			}
+			seen[filepath.Clean(file)] = true
+			found, err := readFile(file, stdin)
+			docs = append(docs, found...)
+			errs = append(errs, err...)
+		}
+	}
+	if len(paths) == 0 {
+		errs = append(errs, &Error{Detail: "no file is named: give files, folders, or - for standard input"})
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return docs, nil
+}
+
+func filesOf(path string, recursive bool) ([]string, *Error) {
+	if path == "-" {
+		return []string{path}, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	var files []string
+	err = filepath.WalkDir(path, func(p string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && p != path && !recursive:
+			return fs.SkipDir
+		case !entry.IsDir() && isManifest(p):
+			files = append(files, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	if len(files) == 0 {
+		return nil, &Error{File: path, Detail: "holds no .yaml, .yml or .json file"}
+	}
+	slices.Sort(files)
+	return files, nil
+}
+
+func isManifest(path string) bool {
+	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path)))
+}
+
+// readFile reads one file, but never more of it than Read takes.
+func readFile(path string, stdin io.Reader) ([]Document, Errors) {
+	name, in := path, stdin
+	if path == "-" {
+		name = stdinName
+	} else {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, Errors{fileError(path, err)}
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxBytes+1))
+	if err != nil {
+		return nil, Errors{fileError(name, err)}
+	}
+	docs, err := Read(name, data)
+	if found, ok := errors.AsType[Errors](err); ok {
+		return nil, found
+	}
+	return docs, nil
+}
+
+// fileError says what is wrong with a file, without the name that the error begins with anyway.
+func fileError(path string, err error) *Error {
+	detail := err.Error()
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		detail = fmt.Sprintf("cannot be read: %v", failed.Err)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		detail = "does not exist"
+	}
+	return &Error{File: path, Detail: detail}
+}

@@ -1,0 +1,340 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
+)
+
+const (
+	// leadBeat is how often the lead writes its sign of life.
+	leadBeat = time.Second
+	// leadPoll is how often it looks at members and for orders.
+	leadPoll = 200 * time.Millisecond
+	// memberLost is how long a member may not answer before its node counts as lost.
+	memberLost = 20 * time.Second
+)
+
+// lead is what rank 0 does beside its own roles: it brings the job to Ready and works off orders, alone.
+type lead struct {
+	agent    *agent
+	folder   node.Folder
+	manifest *node.Manifest
+	started  time.Time
+	client   *node.Client
+	members  []*member
+
+	mu     sync.Mutex
+	status node.LeadStatus
+	dirty  chan struct{}
+	// readyAt is when all servers were healthy and prepared.
+	readyAt time.Time
+}
+
+func newLead(a *agent) *lead {
+	return &lead{
+		agent: a, folder: a.folder, manifest: &a.manifest, started: time.Now(), dirty: make(chan struct{}, 1),
+		status: node.LeadStatus{JobID: a.opts.Job, Phase: node.LeadStarting, Message: "waiting for the agents of all nodes"},
+	}
+}
+
+// failure is an error that ends the job, with who is to blame.
+type failure struct{ api.Outcome }
+
+func (f *failure) Error() string { return f.Reason + ": " + f.Message }
+
+func fail(class api.FailureClass, reason, format string, args ...any) *failure {
+	return &failure{api.Outcome{Result: api.ResultFailed, Class: class, Reason: reason, Message: fmt.Sprintf(format, args...)}}
+}
+
+// run brings the job up, works off orders until none is to be expected, and ends all members.
+func (l *lead) run(ctx context.Context) error {
+	client, err := node.NewClient(l.folder, nil)
+	if err != nil {
+		return err
+	}
+	client.Lead = true
+	l.client = client
+	defer client.Close()
+	beating, stopBeat := context.WithCancel(context.Background())
+	var beat sync.WaitGroup
+	beat.Go(func() { l.beat(beating) })
+
+	reason, err := l.work(ctx)
+	var f *failure
+	if errors.As(err, &f) {
+		l.set(func(st *node.LeadStatus) {
+			st.Phase, st.Message, st.Failure = node.LeadFailed, f.Error(), &f.Outcome
+		})
+	} else {
+		l.set(func(st *node.LeadStatus) { st.Phase, st.Message = node.LeadEnding, reason })
+	}
+	l.endMembers()
+	stopBeat()
+	beat.Wait()
+	record := node.ExitRecord{JobID: l.agent.opts.Job, Reason: reason, Time: time.Now()}
+	if err != nil {
+		record.Reason, record.Message = "Failed", err.Error()
+	}
+	return errors.Join(err, node.WriteSealed(l.folder.Exit(), record))
+}
+
+func (l *lead) work(ctx context.Context) (reason string, err error) {
+	if err := l.start(ctx); err != nil {
+		return "", err
+	}
+	if err := l.prepare(ctx); err != nil {
+		return "", err
+	}
+	l.readyAt = time.Now()
+	l.set(func(st *node.LeadStatus) { st.Phase, st.Message = node.LeadReady, "servers are ready" })
+	return l.workOrders(ctx)
+}
+
+// set changes the status and has it written soon.
+func (l *lead) set(change func(*node.LeadStatus)) {
+	l.mu.Lock()
+	change(&l.status)
+	l.mu.Unlock()
+	select {
+	case l.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// beat writes the status now and then, so that it is a sign of life, and at once when it changed.
+func (l *lead) beat(ctx context.Context) {
+	tick := time.NewTicker(leadBeat)
+	defer tick.Stop()
+	write := func() {
+		l.mu.Lock()
+		l.status.Counter++
+		st := l.status
+		l.mu.Unlock()
+		if err := node.WriteLiveness(l.folder.Lead(), st); err != nil {
+			l.agent.log.Error("write the lead's status", "error", err)
+		}
+	}
+	for {
+		write()
+		select {
+		case <-ctx.Done():
+			write()
+			return
+		case <-tick.C:
+		case <-l.dirty:
+		}
+	}
+}
+
+// start waits until every agent has registered and answers.
+func (l *lead) start(ctx context.Context) error {
+	deadline := time.Now().Add(l.manifest.StartTimeout.Duration)
+	for {
+		members, missing, err := gather(l.folder, l.manifest, l.client)
+		if err != nil {
+			return err
+		}
+		problem := fmt.Sprintf("no sign of the agents of rank %v", missing)
+		if len(missing) == 0 {
+			l.members = members
+			if problem = l.unreachable(ctx); problem == "" {
+				l.describeNodes()
+				return nil
+			}
+		}
+		l.set(func(st *node.LeadStatus) { st.Message = "waiting for agents: " + problem })
+		if time.Now().After(deadline) {
+			return fail(api.FailureInfrastructure, "AgentsMissing",
+				"%s after %s: see the job's output, and check that nodes reach each other on the network", problem, l.manifest.StartTimeout.Duration)
+		}
+		if err := pause(ctx, leadPoll); err != nil {
+			return fail(api.FailureInfrastructure, "JobEnded", "the job was ended while its agents were starting")
+		}
+	}
+}
+
+func (l *lead) unreachable(ctx context.Context) string {
+	var problems []string
+	for _, m := range l.members {
+		if err := m.call(ctx, http.MethodGet, "/health", nil, nil); err != nil {
+			problems = append(problems, err.Error())
+		}
+	}
+	return strings.Join(problems, "; ")
+}
+
+func (l *lead) describeNodes() {
+	l.set(func(st *node.LeadStatus) {
+		st.Nodes = nil
+		for _, m := range l.members {
+			st.Nodes = append(st.Nodes, api.NodeStatus{
+				Rank: int32(m.Rank), Name: m.Node, Address: m.Address, Roles: m.roles, Executor: "https://" + m.host,
+			})
+		}
+		st.Phase, st.Message = node.LeadPreparing, "servers are starting"
+	})
+}
+
+// prepare waits until every server is healthy and prepared. Each agent keeps the health timeout for its own servers.
+func (l *lead) prepare(ctx context.Context) error {
+	for {
+		servers, err := l.serverStates(ctx)
+		if err != nil {
+			return err
+		}
+		var waiting []string
+		for _, s := range servers {
+			if s.State != node.ServerReady {
+				waiting = append(waiting, strings.TrimSuffix(s.Name+": "+s.Message, ": "))
+			}
+		}
+		if len(waiting) == 0 && len(servers) == len(l.manifest.Replicas) {
+			return nil
+		}
+		l.set(func(st *node.LeadStatus) {
+			st.Message = fmt.Sprintf("%d of %d servers are ready; waiting for %s", len(servers)-len(waiting), len(l.manifest.Replicas), strings.Join(waiting, "; "))
+		})
+		if pause(ctx, leadPoll) != nil {
+			return fail(api.FailureInfrastructure, "JobEnded", "the job was ended while its servers were starting")
+		}
+	}
+}
+
+// serverStates asks the agents about their servers. A failed server, or a node that has not answered for long, is a
+// failure of the job. Asking also is the sign of life that members wait for.
+func (l *lead) serverStates(ctx context.Context) ([]node.ServerState, error) {
+	var states []node.ServerState
+	var ready []api.ServerStatus
+	for _, m := range l.members {
+		st, err := m.status(ctx)
+		if ctx.Err() != nil {
+			return nil, fail(api.FailureInfrastructure, "JobEnded", "the job was ended from outside")
+		}
+		if err != nil {
+			if silent := time.Since(m.missing); silent > memberLost {
+				return nil, fail(api.FailureInfrastructure, "NodeLost", "node %s has not answered for %s: %v", m.Node, silent.Round(time.Second), err)
+			}
+			continue
+		}
+		for _, s := range st.Servers {
+			if s.State == node.ServerFailed || s.State == node.ServerExited {
+				return nil, fail(api.FailureService, s.Reason, "server %s on %s: %s%s", s.Name, m.Node, s.Message, evidence(s.Evidence))
+			}
+			states = append(states, s)
+			if s.State == node.ServerReady {
+				ready = append(ready, api.ServerStatus{Name: s.Name, Node: m.Node, URL: s.URL, Version: s.Version})
+			}
+		}
+	}
+	l.set(func(st *node.LeadStatus) {
+		if len(ready) >= len(st.Servers) {
+			st.Servers = ready
+		}
+	})
+	return states, nil
+}
+
+func evidence(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return "; its last lines: " + strings.Join(lines[max(0, len(lines)-3):], " ⏎ ")
+}
+
+// workOrders works off orders in the order of their numbers. It returns why no more are to be expected.
+func (l *lead) workOrders(ctx context.Context) (string, error) {
+	idleSince := time.Now()
+	for {
+		number, err := l.nextOrder()
+		if err != nil {
+			l.agent.log.Warn("look for orders", "error", err)
+		}
+		if number == 0 {
+			if _, err := l.serverStates(ctx); err != nil {
+				return "", err
+			}
+			if idle := time.Since(idleSince); idle > l.manifest.IdleTimeout.Duration {
+				return fmt.Sprintf("no order for %s", l.manifest.IdleTimeout.Duration), nil
+			}
+			if pause(ctx, leadPoll) != nil {
+				return "the job was ended from outside", nil
+			}
+			continue
+		}
+		last, err := l.carryOut(ctx, number)
+		if err != nil {
+			return "", err
+		}
+		if last {
+			return "all orders are done", nil
+		}
+		idleSince = time.Now()
+	}
+}
+
+// nextOrder returns the first order that has no final status, 0 when there is none.
+func (l *lead) nextOrder() (int32, error) {
+	numbers, err := l.folder.ListOrders()
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range numbers {
+		var st node.OrderStatus
+		if err := node.ReadJSON(l.folder.OrderStatus(n), &st); err != nil && !errors.Is(err, node.ErrNotYet) {
+			return 0, err
+		}
+		if !st.Done {
+			return n, nil
+		}
+	}
+	return 0, nil
+}
+
+// endMembers tells the others to end. Those that do not hear it end by themselves.
+func (l *lead) endMembers() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, m := range l.members {
+		if m.Rank != 0 {
+			wg.Go(func() {
+				if err := m.call(ctx, http.MethodPost, "/shutdown", nil, nil); err != nil {
+					l.agent.log.Warn("end a member", "error", err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+// withRole returns the members that have the role.
+func (l *lead) withRole(role string) []*member {
+	var out []*member
+	for _, m := range l.members {
+		if slices.Contains(m.roles, role) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,313 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
+)
+
+// startLead is how far ahead the beginning of a load lies, so that every client has its share by then.
+const startLead = 300 * time.Millisecond
+
+// attempt is one order being carried out.
+type attempt struct {
+	*lead
+	order   node.Order
+	clients []*member
+	taken   time.Time // when it was taken up
+	t0      time.Time
+	offsets []clockOffset
+
+	mu     sync.Mutex
+	status node.OrderStatus
+}
+
+type clockOffset struct{ offset, uncertainty time.Duration }
+
+// carryOut takes one order through monitoring, launch, execution and teardown. It says whether it was the last one, and
+// fails when the job cannot go on.
+func (l *lead) carryOut(ctx context.Context, number int32) (last bool, err error) {
+	a := &attempt{lead: l, taken: time.Now(), clients: l.withRole(node.RoleClient)}
+	if err := node.ReadJSON(l.folder.Order(number), &a.order); err != nil {
+		return false, fail(api.FailureInfrastructure, "OrderUnreadable", "%v", err)
+	}
+	a.status = node.OrderStatus{Number: number, RunUID: a.order.Run.UID, Attempt: a.order.Attempt}
+	l.set(func(st *node.LeadStatus) { st.Order, st.Message = number, fmt.Sprintf("working on order %d", number) })
+
+	var outcome api.Outcome
+	jobErr := a.perform(ctx)
+	var f *failure
+	switch {
+	case jobErr == nil:
+		outcome = api.Outcome{Result: api.ResultSucceeded}
+	case errors.As(jobErr, &f):
+		outcome = f.Outcome
+	default:
+		outcome = fail(fileClass(jobErr), fileReason(jobErr), "%v", jobErr).Outcome
+	}
+	a.publish(func(st *node.OrderStatus) { st.Outcome = &outcome })
+	a.enter(api.RunTearingDown, "collecting records, logs and metrics")
+	tearErr := a.tearDown()
+	a.publish(func(st *node.OrderStatus) {
+		if tearErr != nil && outcome.Result == api.ResultSucceeded {
+			failed := fail(fileClass(tearErr), fileReason(tearErr), "%v", tearErr).Outcome
+			st.Outcome = &failed
+		}
+		st.Done, st.Message = true, "done"
+	})
+	l.set(func(st *node.LeadStatus) { st.Order, st.Message = 0, fmt.Sprintf("order %d is done", number) })
+	if f != nil && (f.Class == api.FailureService || f.Class == api.FailureInfrastructure) {
+		return false, f // servers or nodes are gone: the job is of no more use
+	}
+	return a.order.Last && (f == nil || f.Class != api.FailureWorkload), nil
+}
+
+// fileClass and fileReason tell a full or forbidden file system from other failures.
+func fileClass(error) api.FailureClass { return api.FailureInfrastructure }
+
+func fileReason(err error) string {
+	for _, known := range []struct {
+		err    error
+		text   string
+		reason string
+	}{
+		{syscall.ENOSPC, "no space left on device", "DiskFull"},
+		{syscall.EDQUOT, "disk quota exceeded", "DiskQuotaExceeded"},
+		{syscall.EACCES, "permission denied", "FolderNotWritable"},
+		{syscall.EROFS, "read-only file system", "FolderNotWritable"},
+	} {
+		if errors.Is(err, known.err) || strings.Contains(err.Error(), known.text) {
+			return known.reason
+		}
+	}
+	return "OrderFailed"
+}
+
+func (a *attempt) perform(ctx context.Context) error {
+	a.enter(api.RunMonitoring, "samplers and log collection")
+	for _, dir := range []string{"logs", "metrics", "results", "report"} {
+		if err := os.MkdirAll(filepath.Join(a.order.Folder, dir), 0o700); err != nil {
+			return fmt.Errorf("make the attempt's folders: %w", err)
+		}
+	}
+	if err := node.WriteSealedBytes(filepath.Join(a.order.Folder, "logs", "loggers_ready"), []byte(time.Now().UTC().Format(time.RFC3339)+"\n"), 0o600); err != nil {
+		return err
+	}
+	w := &a.order.Workload
+	need := w.Warmup.Duration + w.Duration.Duration + w.Drain.Duration
+	if left := a.manifest.TimeLimit.Duration - time.Since(a.started); left < need+a.manifest.GraceTime.Duration {
+		return fail(api.FailureUser, "TimeLimitTooShort",
+			"%s are left of the job's time limit, the load needs %s: raise slurm.timeLimit", left.Round(time.Second), need)
+	}
+	a.enter(api.RunLaunching, "handing the load to the clients")
+	if err := a.launch(ctx); err != nil {
+		return err
+	}
+	a.enter(api.RunExecuting, "the load is being made")
+	return a.execute(ctx)
+}
+
+// enter notes a phase and when it began.
+func (a *attempt) enter(phase api.RunPhase, message string) {
+	a.publish(func(st *node.OrderStatus) {
+		st.Phase, st.Message = phase, message
+		st.Phases = append(st.Phases, api.PhaseTime{Phase: phase, Since: metav1.NowMicro()})
+	})
+}
+
+// publish changes the order's status and writes it. A status that cannot be written must not stop the load; the control
+// plane asks over HTTPS too.
+func (a *attempt) publish(change func(*node.OrderStatus)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change(&a.status)
+	a.status.Counter++
+	if err := node.WriteLiveness(a.folder.OrderStatus(a.status.Number), a.status); err != nil {
+		a.agent.log.Error("write the order's status", "error", err)
+	}
+}
+
+// recordsPath is the stream file of one client node, relative names being safe: node names come from Slurm.
+func (a *attempt) recordsPath(m *member) string {
+	return filepath.Join(a.order.Folder, "results", fmt.Sprintf("records-%04d.jsonl", m.Rank))
+}
+
+// launch measures clocks, agrees on a beginning and hands every client its share.
+func (a *attempt) launch(ctx context.Context) error {
+	if len(a.clients) == 0 {
+		return fail(api.FailureUser, "NoClients", "no node has the client role: set nodes.clients.count")
+	}
+	a.mu.Lock()
+	a.offsets = make([]clockOffset, len(a.clients))
+	a.mu.Unlock()
+	err := a.each(func(i int, m *member) error {
+		offset, uncertainty, err := m.clockOffset(ctx, a.agent.zero)
+		a.offsets[i] = clockOffset{offset, uncertainty}
+		return err
+	})
+	if err != nil {
+		return a.launchFailure(ctx, err)
+	}
+	a.lead.mu.Lock()
+	servers := a.lead.status.Servers
+	a.lead.mu.Unlock()
+	a.t0 = time.Now().Add(startLead)
+	err = a.each(func(i int, m *member) error {
+		return m.call(ctx, http.MethodPost, "/start", node.StartRequest{
+			RunUID: a.order.Run.UID, Attempt: a.order.Attempt, Rank: i, Ranks: len(a.clients), Service: a.manifest.Service.Name,
+			Model: a.manifest.Service.Model, Servers: servers, APIKey: apiKey(a.agent.token), Workload: a.order.Workload,
+			Seed: a.order.Seed, Records: a.recordsPath(m), ClockOffset: int64(a.offsets[i].offset), Uncertainty: int64(a.offsets[i].uncertainty),
+			T0: int64(a.t0.Sub(a.agent.zero) + a.offsets[i].offset),
+		}, nil)
+	})
+	if err != nil {
+		return a.launchFailure(ctx, err)
+	}
+	return nil
+}
+
+func (a *attempt) launchFailure(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fail(api.FailureInfrastructure, "JobEnded", "the job was ended from outside")
+	}
+	if reason := fileReason(err); reason != "OrderFailed" {
+		return fail(api.FailureInfrastructure, reason, "%v", err)
+	}
+	return fail(api.FailureInfrastructure, "ClientUnreachable", "%v", err)
+}
+
+// each calls do for every client at the same time.
+func (a *attempt) each(do func(i int, m *member) error) error {
+	errs := make([]error, len(a.clients))
+	var wg sync.WaitGroup
+	for i, m := range a.clients {
+		wg.Go(func() { errs[i] = do(i, m) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// execute follows the load to its end: all clients done, a cancellation, a server or client lost, or the deadline.
+func (a *attempt) execute(ctx context.Context) error {
+	w := &a.order.Workload
+	deadline := a.t0.Add(w.Warmup.Duration + w.Duration.Duration + w.Drain.Duration + a.order.Timeouts.Execution.Duration)
+	lastWritten := time.Time{}
+	for {
+		states, done, err := a.clientStates(ctx)
+		if err != nil {
+			return err
+		}
+		if time.Since(lastWritten) >= time.Second || done {
+			lastWritten = time.Now()
+			a.publish(func(st *node.OrderStatus) {
+				st.Progress = merged(states)
+				st.ReadyToFirstRequest = a.readyToFirst(states)
+			})
+		}
+		if done {
+			return a.judge(states)
+		}
+		if node.Exists(a.folder.OrderCancel(a.order.Number)) {
+			return &failure{api.Outcome{Result: api.ResultCancelled, Reason: "Cancelled", Message: "cancelled by its user"}}
+		}
+		if _, err := a.serverStates(ctx); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fail(api.FailureWorkload, "ExecutionTimeout", "the clients had not ended %s after the load's planned end", a.order.Timeouts.Execution.Duration)
+		}
+		if pause(ctx, leadPoll) != nil {
+			return fail(api.FailureInfrastructure, "JobEnded", "the job was ended from outside while the load was being made")
+		}
+	}
+}
+
+func (a *attempt) clientStates(ctx context.Context) (states []node.ExecutorStatus, done bool, err error) {
+	done = true
+	for _, m := range a.clients {
+		st, err := m.status(ctx)
+		if ctx.Err() != nil {
+			return nil, false, fail(api.FailureInfrastructure, "JobEnded", "the job was ended from outside while the load was being made")
+		}
+		if err != nil {
+			if silent := time.Since(m.missing); silent > memberLost || errors.Is(err, syscall.ECONNREFUSED) {
+				return nil, false, fail(api.FailureInfrastructure, "ClientLost", "the executor on node %s is gone: %v", m.Node, err)
+			}
+			done = false
+			continue
+		}
+		switch st.State {
+		case node.ExecutorFailed:
+			class, reason := api.FailureWorkload, fileReason(errors.New(st.Error))
+			if reason == "OrderFailed" {
+				reason = "LoadFailed"
+			} else {
+				class = api.FailureInfrastructure
+			}
+			return nil, false, fail(class, reason, "the executor on node %s: %s", m.Node, st.Error)
+		case node.ExecutorDone:
+		default:
+			done = false
+		}
+		states = append(states, st)
+	}
+	return states, done, nil
+}
+
+// judge decides whether a load that came to its end was one.
+func (a *attempt) judge(states []node.ExecutorStatus) error {
+	p := merged(states)
+	if p.Succeeded == 0 {
+		return fail(api.FailureWorkload, "NoRequestSucceeded", "%d requests were sent and none succeeded: the report lists the errors by class", p.Sent)
+	}
+	return nil
+}
+
+func merged(states []node.ExecutorStatus) *api.Progress {
+	sum := api.Progress{Percent: 100}
+	for _, st := range states {
+		if st.Progress == nil {
+			continue
+		}
+		sum.Stage = st.Progress.Stage
+		sum.Percent = min(sum.Percent, st.Progress.Percent)
+		sum.Sent += st.Progress.Sent
+		sum.Succeeded += st.Progress.Succeeded
+		sum.Failed += st.Progress.Failed
+	}
+	return &sum
+}
+
+// readyToFirst is the time from servers being ready (or the order being taken up) to the first request, in seconds.
+func (a *attempt) readyToFirst(states []node.ExecutorStatus) float64 {
+	from := a.readyAt
+	if a.order.Number > 1 {
+		from = a.taken
+	}
+	first := time.Duration(-1)
+	for i, st := range states {
+		if st.FirstSent != 0 && i < len(a.offsets) {
+			at := time.Duration(st.FirstSent) - a.offsets[i].offset
+			if first < 0 || at < first {
+				first = at
+			}
+		}
+	}
+	if first < 0 {
+		return 0
+	}
+	return (first - from.Sub(a.agent.zero)).Seconds()
+}

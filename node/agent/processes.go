@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/procfs"
+
+	"github.com/benchd/benchd/node/logs"
+)
+
+// processes starts a node's processes from argument lists and ends every one of them, descendants included.
+type processes struct {
+	grace time.Duration
+	log   *slog.Logger
+	// starts run on one locked thread, for a child that dies with its parent (PR_SET_PDEATHSIG) dies with the thread.
+	starts chan func()
+
+	mu      sync.Mutex
+	running []*process
+}
+
+// process is one that was started.
+type process struct {
+	cmd     *exec.Cmd
+	capture *logs.Capture
+	exited  chan struct{}
+	err     error // how it ended, once exited is closed
+}
+
+func newProcesses(grace time.Duration, log *slog.Logger) *processes {
+	p := &processes{grace: grace, log: log, starts: make(chan func())}
+	go func() {
+		runtime.LockOSThread()
+		for start := range p.starts {
+			start()
+		}
+	}()
+	return p
+}
+
+// start starts a process in its own group, its output captured by line.
+func (p *processes) start(args, env []string, capture *logs.Capture) (*process, error) {
+	stdout, err := capture.Pipe("out")
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := capture.Pipe("err")
+	if err != nil {
+		return nil, errors.Join(err, stdout.Close())
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, stdout, stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	done := make(chan error)
+	p.starts <- func() { done <- cmd.Start() }
+	err = <-done
+	// The process has its own copies; its end, and its children's, then ends the capture.
+	err = errors.Join(err, stdout.Close(), stderr.Close())
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", args[0], err)
+	}
+	proc := &process{cmd: cmd, capture: capture, exited: make(chan struct{})}
+	go func() {
+		proc.err = cmd.Wait()
+		close(proc.exited)
+	}()
+	p.mu.Lock()
+	p.running = append(p.running, proc)
+	p.mu.Unlock()
+	return proc, nil
+}
+
+// stopAll ends all processes: SIGTERM to their groups, SIGKILL after the grace time, and then whatever descendants
+// left their group.
+func (p *processes) stopAll() {
+	p.mu.Lock()
+	running := p.running
+	p.running = nil
+	p.mu.Unlock()
+	for _, proc := range running {
+		proc.signal(syscall.SIGTERM)
+	}
+	timeout := time.After(p.grace)
+	for _, proc := range running {
+		select {
+		case <-proc.exited:
+		case <-timeout:
+			timeout = time.After(0)
+			p.log.Warn("a process did not end in time and is killed", "pid", proc.cmd.Process.Pid, "grace", p.grace)
+		}
+		proc.signal(syscall.SIGKILL)
+		<-proc.exited
+	}
+	p.killOrphans()
+	for _, proc := range running {
+		_ = proc.capture.Close() // the raw log is best effort
+	}
+	close(p.starts)
+}
+
+func (proc *process) signal(sig syscall.Signal) {
+	_ = syscall.Kill(-proc.cmd.Process.Pid, sig) // fails only when the group is empty
+}
+
+// killOrphans ends descendants that had left their process group. The agent is their reaper, so they are its children.
+func (p *processes) killOrphans() {
+	for range 100 {
+		pids := children(os.Getpid())
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // fails only when it has ended
+			var status syscall.WaitStatus
+			_, _ = syscall.Wait4(pid, &status, 0, nil) // no child any more: the next look tells
+		}
+	}
+}
+
+func children(pid int) []int {
+	procs, err := procfs.AllProcs()
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, proc := range procs {
+		if stat, err := proc.Stat(); err == nil && stat.PPID == pid {
+			pids = append(pids, proc.PID)
+		}
+	}
+	return pids
+}
+
+// descendants returns the process and all below it.
+func descendants(pid int) map[int]bool {
+	procs, err := procfs.AllProcs()
+	if err != nil {
+		return map[int]bool{pid: true}
+	}
+	below := map[int][]int{}
+	for _, proc := range procs {
+		if stat, err := proc.Stat(); err == nil {
+			below[stat.PPID] = append(below[stat.PPID], proc.PID)
+		}
+	}
+	all := map[int]bool{}
+	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
+		if !all[queue[0]] {
+			all[queue[0]] = true
+			queue = append(queue, below[queue[0]]...)
+		}
+	}
+	return all
+}

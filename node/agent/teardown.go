@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/benchd/benchd/node/logs"
+	"github.com/benchd/benchd/node/monitor"
+	"github.com/benchd/benchd/workload"
+)
+
+// tearDown stops the executors and brings what all nodes have into the attempt's folder: records, logs, metrics. It
+// does what it can of it: what is left of a failed attempt is worth having.
+func (a *attempt) tearDown() error {
+	ctx, cancel := context.WithTimeout(context.Background(), a.order.Timeouts.Teardown.Duration)
+	defer cancel()
+	err := a.each(func(_ int, m *member) error {
+		return m.call(ctx, http.MethodPost, "/stop", nil, nil)
+	})
+	if err != nil {
+		a.agent.log.Warn("stop the executors", "error", err)
+	}
+	to := time.Now()
+	var parts []string
+	for _, m := range a.clients {
+		parts = append(parts, a.recordsPath(m))
+	}
+	errs := []error{a.mergeLogs(to), a.sliceMetrics(to)}
+	if len(parts) > 0 {
+		errs = append(errs, workload.Pack(parts, filepath.Join(a.order.Folder, "results", workload.PackedName)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("collect what the attempt left: %w", err)
+	}
+	return nil
+}
+
+func (a *attempt) mergeLogs(to time.Time) error {
+	l := &a.order.Logging
+	dir := filepath.Join(a.order.Folder, "logs")
+	outputs := logs.Outputs{Stdout: filepath.Join(dir, l.Outputs.Stdout), Stderr: filepath.Join(dir, l.Outputs.Stderr)}
+	if *l.JSONL {
+		outputs.Aggregated = filepath.Join(dir, l.Outputs.Aggregated)
+	}
+	sum, err := logs.Merge(filepath.Dir(a.folder.Logs("x")), to, outputs)
+	if err != nil {
+		return err
+	}
+	a.agent.log.Info("logs merged", "lines", sum.Lines, "stderr_lines", sum.StderrLines, "nodes", len(sum.Nodes))
+	return nil
+}
+
+func (a *attempt) sliceMetrics(to time.Time) error {
+	if !*a.order.Monitoring.Enabled {
+		return nil
+	}
+	var paths []string
+	for _, m := range a.members {
+		paths = append(paths, samplesPath(a.folder, m.Node))
+	}
+	return monitor.Slice(paths, a.taken, to, filepath.Join(a.order.Folder, "metrics", a.order.Monitoring.Output))
+}

@@ -1,0 +1,117 @@
+// Package logs takes the output of processes line by line with the time of each line (capture), and brings the lines of
+// all nodes together in the order of time (merge).
+package logs
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// Source is where lines come from: the name of a raw log file is COMPONENT-CONTAINER.log.
+type Source struct {
+	// Component is server, client or monitor.
+	Component string
+	// Container is the process's name.
+	Container string
+}
+
+// File is the raw log's name in its node's folder.
+func (s Source) File() string { return s.Component + "-" + s.Container + ".log" }
+
+// maxLineBytes bounds one line; a longer one is split.
+const maxLineBytes = 64 << 10
+
+// keptLines is how many of the last lines a Capture remembers as evidence.
+const keptLines = 20
+
+// Capture appends the lines of a process's two outputs to one raw log: `TIME out|err LINE`. It is a stream file: each
+// line is one write.
+type Capture struct {
+	mu   sync.Mutex
+	file *os.File
+	last []string
+	wg   sync.WaitGroup
+}
+
+// NewCapture opens the raw log for appending.
+func NewCapture(path string) (*Capture, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("capture output: %w", err)
+	}
+	return &Capture{file: f}, nil
+}
+
+// Pipe returns a file to hand to a process as its stdout ("out") or stderr ("err"). Its lines are captured until every
+// holder of it has closed it; the caller closes its own copy after the start.
+func (c *Capture) Pipe(stream string) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("capture output: %w", err)
+	}
+	c.wg.Go(func() {
+		defer r.Close()
+		c.copy(r, stream)
+	})
+	return w, nil
+}
+
+func (c *Capture) copy(r io.Reader, stream string) {
+	in := bufio.NewReaderSize(r, maxLineBytes)
+	for {
+		line, err := in.ReadSlice('\n')
+		if len(line) > 0 {
+			c.Line(stream, bytes.TrimRight(line, "\r\n"))
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
+		}
+	}
+}
+
+// Line appends one line. A log that cannot be written must not stop the process that writes it, so errors are dropped.
+func (c *Capture) Line(stream string, line []byte) {
+	text := clean(line)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = fmt.Fprintf(c.file, "%s %s %s\n", time.Now().UTC().Format(time.RFC3339Nano), stream, text)
+	if len(c.last) == keptLines {
+		c.last = c.last[1:]
+	}
+	c.last = append(c.last, text)
+}
+
+// clean makes binary noise printable.
+func clean(line []byte) string {
+	s := string(line)
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "�")
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// Last returns the last lines, as evidence.
+func (c *Capture) Last() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.last...)
+}
+
+// Close waits for the pipes to end and closes the file.
+func (c *Capture) Close() error {
+	c.wg.Wait()
+	return c.file.Close()
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestUpToDate holds the checked-in schemas to the Go types.
+func TestUpToDate(t *testing.T) {
+	t.Chdir("..") // where go generate runs
+	out := t.TempDir()
+	if err := generate("../api/v1alpha1", out); err != nil {
+		t.Fatal(err)
+	}
+	names := func(dir string) []string {
+		paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range paths {
+			paths[i] = filepath.Base(paths[i])
+		}
+		return paths
+	}
+	if diff := cmp.Diff(names(out), names(".")); diff != "" {
+		t.Fatalf("files (-want +got):\n%s", diff)
+	}
+	for _, name := range names(out) {
+		want, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s is stale: run `go generate ./schemas` (-want +got):\n%s", name, diff)
+		}
+	}
+}
