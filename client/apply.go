@@ -59,7 +59,7 @@ func (c *Client) applyOnce(ctx context.Context, obj api.Object) (ApplyResult, ap
 	if err != nil {
 		return "", nil, fmt.Errorf("encode %s %s: %w", kind, name, err)
 	}
-	stored, err := c.one(ctx, call{method: http.MethodPut, path: object(kind, obj.GetNamespace(), name), body: body, kind: kind, name: name})
+	stored, err := c.one(ctx, kind, call{method: http.MethodPut, path: object(kind, obj.GetNamespace(), name), body: body})
 	if err != nil {
 		return "", nil, err
 	}

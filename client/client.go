@@ -26,8 +26,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
-
-	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
 const (
@@ -149,9 +147,6 @@ type call struct {
 	accept       string
 	contentType  string
 	body         any // nil, []byte as it is, or encoded as JSON
-
-	// What the call is about, for errors.
-	kind, name string
 }
 
 // do makes a call and decodes its answer.
@@ -189,7 +184,7 @@ func (c *Client) open(ctx context.Context, call call) (*http.Response, error) {
 	if json.Unmarshal(data, &status) == nil && status.Kind == "Status" {
 		return nil, &apierrors.StatusError{ErrStatus: status}
 	}
-	return nil, apierrors.NewGenericServerResponse(resp.StatusCode, call.method, api.Resource(call.kind), call.name, strings.TrimSpace(string(data)), 0, true)
+	return nil, fmt.Errorf("%s %s: %s: %s", call.method, call.path, resp.Status, strings.TrimSpace(string(data)))
 }
 
 func (c *Client) request(ctx context.Context, call call) (*http.Request, error) {
@@ -197,7 +192,7 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	if !ok && call.body != nil {
 		var err error
 		if body, err = json.Marshal(call.body); err != nil {
-			return nil, fmt.Errorf("encode %s %s: %w", call.kind, call.name, err)
+			return nil, fmt.Errorf("encode what %s %s sends: %w", call.method, call.path, err)
 		}
 	}
 	u := *c.base

@@ -69,14 +69,14 @@ func object(kind, namespace, name string) string {
 
 // Get reads one object.
 func (c *Client) Get(ctx context.Context, kind, namespace, name string) (api.Object, error) {
-	return c.one(ctx, call{method: http.MethodGet, path: object(kind, namespace, name), kind: kind, name: name})
+	return c.one(ctx, kind, call{method: http.MethodGet, path: object(kind, namespace, name)})
 }
 
 // one makes a call that is answered with one object.
-func (c *Client) one(ctx context.Context, call call) (api.Object, error) {
-	obj := api.New(call.kind)
+func (c *Client) one(ctx context.Context, kind string, call call) (api.Object, error) {
+	obj := api.New(kind)
 	if obj == nil {
-		return nil, fmt.Errorf("%s %s: unknown kind %q", call.method, call.path, call.kind)
+		return nil, fmt.Errorf("%s %s: unknown kind %q", call.method, call.path, kind)
 	}
 	if err := c.do(ctx, call, obj); err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func pages[T any, P listed[T]](ctx context.Context, c *Client, kind, accept stri
 		}
 		query.Set("limit", strconv.FormatInt(limit, 10))
 		page := P(new(T))
-		if err := c.do(ctx, call{method: http.MethodGet, path: collection(kind, opts.Namespace), query: query, accept: accept, kind: kind}, page); err != nil {
+		if err := c.do(ctx, call{method: http.MethodGet, path: collection(kind, opts.Namespace), query: query, accept: accept}, page); err != nil {
 			return err
 		}
 		n, err := add(page)
@@ -160,7 +160,7 @@ func pages[T any, P listed[T]](ctx context.Context, c *Client, kind, accept stri
 // TableOf reads one object as the server prints it.
 func (c *Client) TableOf(ctx context.Context, kind, namespace, name string) (*metav1.Table, error) {
 	var table metav1.Table
-	err := c.do(ctx, call{method: http.MethodGet, path: object(kind, namespace, name), accept: acceptTable, kind: kind, name: name}, &table)
+	err := c.do(ctx, call{method: http.MethodGet, path: object(kind, namespace, name), accept: acceptTable}, &table)
 	return &table, err
 }
 
@@ -170,22 +170,22 @@ func (c *Client) Create(ctx context.Context, obj api.Object) (api.Object, error)
 	if namespace == "" {
 		namespace = api.DefaultNamespace
 	}
-	return c.one(ctx, call{method: http.MethodPost, path: collection(kind, namespace), body: obj, kind: kind, name: obj.GetName()})
+	return c.one(ctx, kind, call{method: http.MethodPost, path: collection(kind, namespace), body: obj})
 }
 
 // Replace stores a whole changed object, all but its status. One that was changed since obj was read is a Conflict,
 // unless obj has no resourceVersion.
 func (c *Client) Replace(ctx context.Context, obj api.Object) (api.Object, error) {
 	kind := kindOf(obj)
-	return c.one(ctx, call{method: http.MethodPut, path: object(kind, obj.GetNamespace(), obj.GetName()), body: obj, kind: kind, name: obj.GetName()})
+	return c.one(ctx, kind, call{method: http.MethodPut, path: object(kind, obj.GetNamespace(), obj.GetName()), body: obj})
 }
 
 func kindOf(obj api.Object) string { return obj.GetObjectKind().GroupVersionKind().Kind }
 
 // Patch merges a document, or what encodes to one, into an object (RFC 7386: null removes a field).
 func (c *Client) Patch(ctx context.Context, kind, namespace, name string, merge any) (api.Object, error) {
-	return c.one(ctx, call{
-		method: http.MethodPatch, path: object(kind, namespace, name), contentType: string(types.MergePatchType), body: merge, kind: kind, name: name,
+	return c.one(ctx, kind, call{
+		method: http.MethodPatch, path: object(kind, namespace, name), contentType: string(types.MergePatchType), body: merge,
 	})
 }
 
@@ -197,7 +197,7 @@ func (c *Client) Delete(ctx context.Context, kind, namespace, name, uid string) 
 		opts.Preconditions = metav1.NewUIDPreconditions(uid)
 	}
 	var answer metav1.TypeMeta
-	err = c.do(ctx, call{method: http.MethodDelete, path: object(kind, namespace, name), body: opts, kind: kind, name: name}, &answer)
+	err = c.do(ctx, call{method: http.MethodDelete, path: object(kind, namespace, name), body: opts}, &answer)
 	return answer.Kind == "Status", err
 }
 
@@ -207,5 +207,5 @@ func (c *Client) DeleteAll(ctx context.Context, kind string, opts ListOptions) e
 		opts.Namespace = api.DefaultNamespace
 	}
 	var answer metav1.Status
-	return c.do(ctx, call{method: http.MethodDelete, path: collection(kind, opts.Namespace), query: opts.query(), kind: kind}, &answer)
+	return c.do(ctx, call{method: http.MethodDelete, path: collection(kind, opts.Namespace), query: opts.query()}, &answer)
 }

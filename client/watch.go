@@ -70,7 +70,7 @@ func stream[T any](ctx context.Context, c *Client, kind, accept string, opts Lis
 	if opts.ResourceVersion != "" {
 		query.Set("resourceVersion", opts.ResourceVersion)
 	}
-	resp, err := c.open(ctx, call{method: http.MethodGet, path: collection(kind, opts.Namespace), query: query, accept: accept, kind: kind})
+	resp, err := c.open(ctx, call{method: http.MethodGet, path: collection(kind, opts.Namespace), query: query, accept: accept})
 	if err != nil {
 		return nil, err
 	}

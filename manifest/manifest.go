@@ -15,6 +15,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/benchd/benchd/api/v1alpha1"
 )
 
@@ -37,9 +39,12 @@ type Document struct {
 	Raw []byte
 }
 
+// Admission holds rules that need more than the shape, such as which services there are. It may set defaults of its own.
+type Admission func(v1alpha1.Object) field.ErrorList
+
 // Read decodes every YAML or JSON document of data; file names it in errors. The error is an Errors that holds
-// everything that is wrong with the input.
-func Read(file string, data []byte) ([]Document, error) {
+// everything that is wrong with the input. Objects of a good shape go through the admissions.
+func Read(file string, data []byte, admit ...Admission) ([]Document, error) {
 	if err := checkText(file, data); err != nil {
 		return nil, Errors{err}
 	}
@@ -62,7 +67,7 @@ func Read(file string, data []byte) ([]Document, error) {
 	}
 	var docs []Document
 	for _, root := range objects {
-		doc, found := readObject(file, root, "")
+		doc, found := readObject(file, root, "", admit)
 		for _, err := range found {
 			if !reported[at{err.Line, err.Column}] { // a value that could not be read was said to be so
 				errs = append(errs, err)
@@ -78,7 +83,7 @@ func Read(file string, data []byte) ([]Document, error) {
 
 // Decode reads the strict JSON of a single object of the kind, as it comes over the network: defaults applied,
 // validated. apiVersion and kind may be left out. The error is an Errors without positions.
-func Decode(kind string, data []byte) (v1alpha1.Object, error) {
+func Decode(kind string, data []byte, admit ...Admission) (v1alpha1.Object, error) {
 	if err := checkText("", data); err != nil {
 		return nil, Errors{err}
 	}
@@ -89,7 +94,7 @@ func Decode(kind string, data []byte) (v1alpha1.Object, error) {
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	doc, errs := readObject("", roots[0], kind)
+	doc, errs := readObject("", roots[0], kind, admit)
 	if len(errs) > 0 {
 		return nil, sorted(errs)
 	}

@@ -109,7 +109,7 @@ func TestReadErrors(t *testing.T) {
 			`r.yaml:6:81: spec.workload.api: "soap" is not supported: use "chat" or "completions"`,
 		}},
 		"a fault of two fields": {strings.Replace(run(""), "dummy}", "dummy, nodesPerReplica: 2, replicas: 1}", 1), []string{
-			`r.yaml:5:43: spec.service.nodesPerReplica: 2: 1 replicas of 2 nodes need 2 server nodes, nodes.servers.count is 1`,
+			`r.yaml:5:43: spec.service.nodesPerReplica: 2: replicas (1) × nodesPerReplica (2) = 2 server nodes, but nodes.servers.count is 1`,
 		}},
 		"a repaired value is not counted against others": {strings.Replace(run("  nodes: {servers: {count: '2'}}\n"), "dummy}", "dummy, nodesPerReplica: 2, replicas: 1}", 1), []string{
 			`r.yaml:7:28: spec.nodes.servers.count: "2" is a string, wants an integer: write 2 without quotes`,

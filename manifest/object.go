@@ -49,7 +49,7 @@ type entry struct {
 }
 
 // readObject turns a document's nodes into an object. With wanted set, the object is of that kind.
-func readObject(file string, root *node, wanted string) (Document, Errors) {
+func readObject(file string, root *node, wanted string, admit []Admission) (Document, Errors) {
 	o := &object{
 		file: file, root: root, at: map[string]entry{},
 		reported: map[string]bool{}, excused: map[string]bool{}, suspects: map[string]string{},
@@ -63,6 +63,11 @@ func readObject(file string, root *node, wanted string) (Document, Errors) {
 	if obj != nil {
 		v1alpha1.SetDefaults(obj)
 		o.merge(v1alpha1.Validate(obj))
+		for _, admission := range admit {
+			if len(o.errs) == 0 {
+				o.merge(admission(obj))
+			}
+		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(o.suspects)) {
 		o.report(path, o.quoted(path), o.suspects[path])

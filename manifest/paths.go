@@ -16,7 +16,7 @@ const stdinName = "stdin"
 
 // Paths reads files, folders and, for "-", stdin. Of a folder it takes the *.yaml, *.yml and *.json files, sorted, and
 // with recursive also those of the folders in it. The error is an Errors of all files together.
-func Paths(paths []string, recursive bool, stdin io.Reader) ([]Document, error) {
+func Paths(paths []string, recursive bool, stdin io.Reader, admit ...Admission) ([]Document, error) {
 	var docs []Document
 	var errs Errors
 	seen := map[string]bool{}
@@ -30,7 +30,7 @@ func Paths(paths []string, recursive bool, stdin io.Reader) ([]Document, error) 
 				continue
 			}
 			seen[filepath.Clean(file)] = true
-			found, err := readFile(file, stdin)
+			found, err := readFile(file, stdin, admit)
 			docs = append(docs, found...)
 			errs = append(errs, err...)
 		}
@@ -82,7 +82,7 @@ func isManifest(path string) bool {
 }
 
 // readFile reads one file, but never more of it than Read takes.
-func readFile(path string, stdin io.Reader) ([]Document, Errors) {
+func readFile(path string, stdin io.Reader, admit []Admission) ([]Document, Errors) {
 	name, in := path, stdin
 	if path == "-" {
 		name = stdinName
@@ -98,7 +98,7 @@ func readFile(path string, stdin io.Reader) ([]Document, Errors) {
 	if err != nil {
 		return nil, Errors{fileError(name, err)}
 	}
-	docs, err := Read(name, data)
+	docs, err := Read(name, data, admit...)
 	if found, ok := errors.AsType[Errors](err); ok {
 		return nil, found
 	}

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
@@ -28,8 +31,9 @@ func (r *request) decode(data []byte) (api.Object, error) {
 	return obj, nil
 }
 
-// decodePatched reads what a patch made of a stored object. The status in it is the store's own and is not checked.
-func (r *request) decodePatched(data []byte) (api.Object, error) {
+// decodePatched reads what a patch made of old. The status in it is the store's own. A spec that is as it was is not
+// checked again: a run that a newer benchd would refuse can still be labelled, cancelled and let go of.
+func (r *request) decodePatched(old api.Object, data []byte) (api.Object, error) {
 	var document map[string]json.RawMessage
 	if err := json.Unmarshal(data, &document); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the patch leaves no object: %v", err))
@@ -39,11 +43,38 @@ func (r *request) decodePatched(data []byte) (api.Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode patched %s %s: %w", r.resource.kind, r.name, err)
 	}
-	return r.decode(data)
+	obj, err := r.decodeLoosely(old, data)
+	if err != nil || !sameSpec(old, obj) {
+		return r.decode(data)
+	}
+	api.SetDefaults(obj)
+	ofSpec := func(e *field.Error) bool { return e.Field == "spec" || strings.HasPrefix(e.Field, "spec.") }
+	if errs := slices.DeleteFunc(api.Validate(obj), ofSpec); len(errs) > 0 {
+		return nil, r.invalid(obj.GetName(), errs)
+	}
+	return obj, nil
+}
+
+// sameSpec says whether an update leaves the spec alone, but for calling a run off.
+func sameSpec(old, updated api.Object) bool {
+	switch o := old.(type) {
+	case *api.BenchmarkRun:
+		u, ok := updated.(*api.BenchmarkRun)
+		if !ok {
+			return false
+		}
+		spec := u.Spec
+		spec.Cancel = o.Spec.Cancel
+		return equality.Semantic.DeepEqual(o.Spec, spec)
+	case *api.Cluster:
+		u, ok := updated.(*api.Cluster)
+		return ok && equality.Semantic.DeepEqual(o.Spec, u.Spec)
+	}
+	return false
 }
 
 // decodeLoosely reads an object of which only the status is of interest, so its spec may be anything.
-func (r *request) decodeLoosely(data []byte) (api.Object, error) {
+func (r *request) decodeLoosely(_ api.Object, data []byte) (api.Object, error) {
 	if _, err := r.checkHead(data); err != nil {
 		return nil, err
 	}

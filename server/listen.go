@@ -81,7 +81,7 @@ func privateFolder(path string) error {
 func (s *Server) ServeUnix(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("/", s.handler)
-	mux.Handle("/store/backup", s.guard(s.endpoint(nil, verbs{http.MethodGet: s.backup, http.MethodPost: s.backup})))
+	mux.Handle("/store/backup", s.endpoint(nil, verbs{http.MethodGet: s.backup, http.MethodPost: s.backup}))
 	return s.serve(ctx, l, &http.Server{Handler: mux}, func(hs *http.Server) error { return hs.Serve(l) })
 }
 
@@ -91,7 +91,7 @@ func (s *Server) ServeTLS(ctx context.Context, l net.Listener, certFile, keyFile
 	if token == "" {
 		return errors.Join(fmt.Errorf("serve on %s: a TCP listener needs a token: see MakeCredentials", l.Addr()), l.Close())
 	}
-	hs := &http.Server{Handler: s.guard(s.authenticate(token, s.handler)), TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
+	hs := &http.Server{Handler: s.authenticate(token, s.handler), TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
 	return s.serve(ctx, l, hs, func(hs *http.Server) error { return hs.ServeTLS(l, certFile, keyFile) })
 }
 

@@ -32,7 +32,7 @@ const (
 )
 
 // openStore opens a store that lasts as long as the test.
-func openStore(t *testing.T) *store.Store {
+func openStore(t testing.TB) *store.Store {
 	t.Helper()
 	st, err := store.Open(filepath.Join(t.TempDir(), "store.db"), store.Options{})
 	if err != nil {
@@ -48,12 +48,12 @@ func openStore(t *testing.T) *store.Store {
 
 // fixture is a server under test and the store behind it.
 type fixture struct {
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	http  http.Handler
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	st := openStore(t)
 	srv := server.New(server.Options{
 		Store: st, Version: "v0.1.0",
@@ -94,7 +94,7 @@ func runJSON(name string, edits map[string]any) string {
 
 // answer is what came back.
 type answer struct {
-	t      *testing.T
+	t      testing.TB
 	code   int
 	header http.Header
 	body   []byte

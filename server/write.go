@@ -90,7 +90,11 @@ type change func(old api.Object) (api.Object, error)
 
 // update replaces spec and metadata by a whole object.
 func (s *Server) update(w http.ResponseWriter, r *request) error {
-	replacement, err := r.replacement(w, r.decode)
+	data, _, err := r.body(w, mediaJSON)
+	if err != nil {
+		return err
+	}
+	replacement, err := r.decode(data)
 	if err != nil {
 		return err
 	}
@@ -108,19 +112,11 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 
 // updateStatus replaces the status by that of a whole object.
 func (s *Server) updateStatus(w http.ResponseWriter, r *request) error {
-	replacement, err := r.replacement(w, r.decodeLoosely)
+	data, _, err := r.body(w, mediaJSON)
 	if err != nil {
 		return err
 	}
-	return s.write(w, r, func(api.Object) (api.Object, error) { return replacement, nil }, putStatus)
-}
-
-func (r *request) replacement(w http.ResponseWriter, decode func([]byte) (api.Object, error)) (api.Object, error) {
-	data, _, err := r.body(w, mediaJSON)
-	if err != nil {
-		return nil, err
-	}
-	return decode(data)
+	return s.write(w, r, func(old api.Object) (api.Object, error) { return r.decodeLoosely(old, data) }, putStatus)
 }
 
 func (s *Server) patch(w http.ResponseWriter, r *request) error {
@@ -140,7 +136,7 @@ func (s *Server) patchStatus(w http.ResponseWriter, r *request) error {
 }
 
 // patched reads a patch and returns the change that it makes.
-func (r *request) patched(w http.ResponseWriter, decode func([]byte) (api.Object, error)) (change, error) {
+func (r *request) patched(w http.ResponseWriter, decode func(old api.Object, doc []byte) (api.Object, error)) (change, error) {
 	data, mediaType, err := r.body(w, string(types.MergePatchType), string(types.JSONPatchType))
 	if err != nil {
 		return nil, err
@@ -164,7 +160,7 @@ func (r *request) patched(w http.ResponseWriter, decode func([]byte) (api.Object
 			return nil, statusError(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid,
 				fmt.Sprintf("the patch does not fit %s %q: %v", r.resource.kind, r.name, err))
 		}
-		return decode(doc)
+		return decode(old, doc)
 	}, nil
 }
 
@@ -200,7 +196,9 @@ func (s *Server) write(w http.ResponseWriter, r *request, change change, put fun
 
 func (s *Server) put(r *request, tx *store.Tx, old, updated api.Object) error {
 	errs := api.ValidateUpdate(old, updated)
-	errs = append(errs, s.opts.Admit(updated, old)...)
+	if !sameSpec(old, updated) {
+		errs = append(errs, s.opts.Admit(updated, old)...)
+	}
 	if len(errs) > 0 {
 		return r.invalid(updated.GetName(), errs)
 	}

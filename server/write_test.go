@@ -161,6 +161,23 @@ func TestPatch(t *testing.T) {
 	}
 }
 
+// TestPatchOfWhatIsRefusedToday has a run that rules have changed under: it can be cancelled, not corrupted.
+func TestPatchOfWhatIsRefusedToday(t *testing.T) {
+	f := newFixture(t)
+	f.create("one", nil)
+	old := f.stored("one")
+	old.Spec.Service.Name, old.Spec.Workload.Balance = "unknown", "coinToss"
+	if err := f.store.Put(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	run := f.patch(mergePatch, runs+"/one", `{"metadata":{"labels":{"a":"b"}},"spec":{"cancel":true}}`).want(http.StatusOK).run()
+	if !run.Spec.Cancel || run.Labels["a"] != "b" || run.Spec.Workload.Balance != "coinToss" {
+		t.Errorf("patch made %+v", run)
+	}
+	f.refuses(refusal{method: http.MethodPatch, target: runs + "/one", mediaType: mergePatch, body: `{"metadata":{"labels":{"a b":"c"}}}`, code: 422, reason: metav1.StatusReasonInvalid, field: "metadata.labels"})
+	f.refuses(refusal{method: http.MethodPatch, target: runs + "/one", mediaType: mergePatch, body: `{"spec":{"backoffLimit":1}}`, code: 422, reason: metav1.StatusReasonInvalid, field: "spec.workload.balance"})
+}
+
 func TestStatusSubresource(t *testing.T) {
 	f := newFixture(t)
 	f.create("one", nil)
@@ -248,4 +265,22 @@ func TestDeleteCollection(t *testing.T) {
 		}
 	}
 	f.refuses(refusal{method: http.MethodDelete, target: "/apis/benchd.dev/v1alpha1/benchmarkruns", code: 405, reason: metav1.StatusReasonMethodNotAllowed})
+}
+
+// FuzzPatch sends any patch to a run. Whatever it is, it is not this side's fault.
+func FuzzPatch(f *testing.F) {
+	f.Add(true, `{"spec":{"service":{"config":{"a":[1,null]}}},"metadata":null}`)
+	f.Add(false, `[{"op":"move","from":"/spec/slurm","path":"/metadata/labels/-"},{"op":"add","path":"","value":1}]`)
+	fx := newFixture(f)
+	fx.create("one", nil)
+	f.Fuzz(func(t *testing.T, merge bool, body string) {
+		fx.t = t
+		mediaType := jsonPatch
+		if merge {
+			mediaType = mergePatch
+		}
+		if a := fx.patch(mediaType, runs+"/one?dryRun=All", body); a.code >= 500 {
+			t.Errorf("%s is answered with %d: %s", body, a.code, a.body)
+		}
+	})
 }

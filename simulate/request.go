@@ -112,7 +112,7 @@ func decodeJSON(body []byte, v any) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &wrongType):
+	case errors.As(err, &wrongType) && wrongType.Field != "":
 		return refuse(http.StatusBadRequest, wrongType.Field, "the field %q has the wrong type: %v", wrongType.Field, err)
 	default:
 		return refuse(http.StatusBadRequest, "", "the body is not a JSON object: %v", err)

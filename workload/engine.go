@@ -72,7 +72,7 @@ func NewLoad(plan Plan) (*Load, error) {
 		return nil, errors.New("prepare load: there is no server to send to")
 	}
 	w := &plan.Workload
-	if w.Prompts.Source != "synthetic" {
+	if w.Prompts.Source != api.PromptSynthetic {
 		return nil, fmt.Errorf("prepare load: prompt source %q is not known to this benchd", w.Prompts.Source)
 	}
 	return &Load{

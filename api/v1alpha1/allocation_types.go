@@ -13,13 +13,20 @@ type Allocation struct {
 
 // AllocationSpec is the part of its runs' specs that the servers depend on.
 type AllocationSpec struct {
-	Cluster    string         `json:"cluster"`
-	Slurm      SlurmSpec      `json:"slurm"`
-	Nodes      NodesSpec      `json:"nodes"`
-	Service    ServiceSpec    `json:"service"`
-	Container  ContainerSpec  `json:"container,omitzero"`
+	// Cluster that the job is submitted to.
+	Cluster string `json:"cluster"`
+	// Slurm holds what sbatch is told beside nodes and resources.
+	Slurm SlurmSpec `json:"slurm"`
+	// Nodes that each role gets.
+	Nodes NodesSpec `json:"nodes"`
+	// Service that is brought up.
+	Service ServiceSpec `json:"service"`
+	// Container that the service's program is packed in.
+	Container ContainerSpec `json:"container,omitzero"`
+	// Monitoring of the job's nodes, from its first second.
 	Monitoring MonitoringSpec `json:"monitoring,omitzero"`
-	Timeouts   TimeoutsSpec   `json:"timeouts,omitzero"`
+	// Timeouts of queue and start.
+	Timeouts TimeoutsSpec `json:"timeouts,omitzero"`
 	// SharingKey is equal for runs that can use the same servers.
 	SharingKey string `json:"sharingKey"`
 	// Release set to true gives the job back, whatever the phase. It cannot be set back.
@@ -72,7 +79,7 @@ type AllocationStatus struct {
 	Servers []ServerStatus `json:"servers,omitempty"`
 	// Failure says why a Failed or Lost Allocation is so.
 	Failure *Outcome `json:"failure,omitempty"`
-	// Runs counts the runs bound to it that have not ended.
+	// Conditions tell the story: stable reasons, what was seen, the next step.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 

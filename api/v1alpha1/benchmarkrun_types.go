@@ -115,10 +115,16 @@ type HealthSpec struct {
 	Endpoint string `json:"endpoint,omitempty"`
 }
 
+// Runtime runs container images.
+type Runtime string
+
+// RuntimeNone starts the program found on PATH.
+const RuntimeNone Runtime = "none"
+
 // ContainerSpec says how the service's program is packed.
 type ContainerSpec struct {
 	// Runtime that runs the image; `none` starts the program found on PATH.
-	Runtime string `json:"runtime,omitempty"`
+	Runtime Runtime `json:"runtime,omitempty"`
 	// Image to run.
 	Image string `json:"image,omitempty"`
 	// Binds are mounts, as source:destination[:mode].
@@ -197,10 +203,16 @@ type LoadSpec struct {
 	MaxConcurrency int32 `json:"maxConcurrency,omitempty"`
 }
 
+// PromptSource is where prompts come from.
+type PromptSource string
+
+// PromptSynthetic makes prompts of random words, each unlike the others.
+const PromptSynthetic PromptSource = "synthetic"
+
 // PromptSpec says what is asked.
 type PromptSpec struct {
 	// Source of prompts: `synthetic`.
-	Source string `json:"source,omitempty"`
+	Source PromptSource `json:"source,omitempty"`
 	// Tokens of a synthetic prompt.
 	Tokens int32 `json:"tokens,omitempty"`
 }
@@ -231,10 +243,16 @@ type MonitoringSpec struct {
 	Output string `json:"output,omitempty"`
 }
 
+// Collector brings logs together.
+type Collector string
+
+// CollectorTailer merges the raw logs of all nodes.
+const CollectorTailer Collector = "tailer"
+
 // LoggingSpec says how the logs of all nodes are brought together.
 type LoggingSpec struct {
 	// Type of the collector: `tailer`.
-	Type string `json:"type,omitempty"`
+	Type Collector `json:"type,omitempty"`
 	// JSONL writes the aggregated JSON lines file; on by default.
 	JSONL *bool `json:"jsonl,omitempty"`
 	// FlushInterval bounds how long a line may wait in memory.
@@ -245,8 +263,11 @@ type LoggingSpec struct {
 
 // LogOutputs names the log files in a run's logs folder.
 type LogOutputs struct {
-	Stdout     string `json:"stdout,omitempty"`
-	Stderr     string `json:"stderr,omitempty"`
+	// Stdout takes every line of every node.
+	Stdout string `json:"stdout,omitempty"`
+	// Stderr takes the lines of standard error.
+	Stderr string `json:"stderr,omitempty"`
+	// Aggregated takes every line as a JSON object.
 	Aggregated string `json:"aggregated,omitempty"`
 }
 

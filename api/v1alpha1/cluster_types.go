@@ -39,7 +39,7 @@ type ClusterSpec struct {
 	NodeAccess NodeAccess `json:"nodeAccess,omitempty"`
 	// VisibilityTimeout is how long a file on the shared file system may stay unseen before it counts as missing.
 	VisibilityTimeout metav1.Duration `json:"visibilityTimeout,omitzero"`
-	// Interface or CIDR prefix of the network that servers and agents use; by default the address of the host name.
+	// Network is the interface name or CIDR prefix of the network that servers and agents use; by default the address of the host name.
 	Network string `json:"network,omitempty"`
 	// EmbeddedNodes is how many nodes an embedded cluster has.
 	EmbeddedNodes int32 `json:"embeddedNodes,omitempty"`

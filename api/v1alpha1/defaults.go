@@ -47,7 +47,7 @@ func setRunDefaults(run *BenchmarkRun) {
 	setDefault(&s.Service.Replicas, max(1, *s.Nodes.Servers.Count/max(1, s.Service.NodesPerReplica)))
 	setDuration(&s.Service.Health.Timeout, 10*time.Minute)
 	setDuration(&s.Service.Health.Interval, time.Second)
-	setDefault(&s.Container.Runtime, "none")
+	setDefault(&s.Container.Runtime, RuntimeNone)
 
 	setWorkloadDefaults(&s.Workload)
 
@@ -55,7 +55,7 @@ func setRunDefaults(run *BenchmarkRun) {
 	setDuration(&s.Monitoring.Interval, time.Second)
 	setDefault(&s.Monitoring.Output, "benchmark_metrics.csv")
 
-	setDefault(&s.Logging.Type, "tailer")
+	setDefault(&s.Logging.Type, CollectorTailer)
 	setPointer(&s.Logging.JSONL, true)
 	setDuration(&s.Logging.FlushInterval, 5*time.Second)
 	setDefault(&s.Logging.Outputs.Stdout, "stdout.log")
@@ -80,7 +80,7 @@ func setWorkloadDefaults(w *WorkloadSpec) {
 		setDefault(&w.Load.ClientsPerNode, 1)
 	}
 	setDefault(&w.Balance, BalanceRoundRobin)
-	setDefault(&w.Prompts.Source, "synthetic")
+	setDefault(&w.Prompts.Source, PromptSynthetic)
 	setDefault(&w.Prompts.Tokens, 128)
 	setDefault(&w.Output.Tokens, 128)
 	setDefault(&w.API, APIChat)

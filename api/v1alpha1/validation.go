@@ -274,7 +274,7 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	servers := max(*s.Nodes.Servers.Count, 1)
 	if svc.NodesPerReplica > 1 && svc.Replicas*svc.NodesPerReplica != servers {
 		errs = append(errs, field.Invalid(at.Child("nodesPerReplica"), svc.NodesPerReplica, fmt.Sprintf(
-			"%d replicas of %d nodes need %d server nodes, nodes.servers.count is %d",
+			"replicas (%d) × nodesPerReplica (%d) = %d server nodes, but nodes.servers.count is %d",
 			svc.Replicas, svc.NodesPerReplica, svc.Replicas*svc.NodesPerReplica, servers)))
 	}
 	errs = append(errs, validateDuration(svc.Health.Timeout, time.Second, 24*time.Hour, at.Child("health", "timeout"))...)
@@ -287,15 +287,15 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 
 func validateContainer(c *ContainerSpec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if c.Runtime != "none" {
-		errs = append(errs, field.NotSupported(at.Child("runtime"), c.Runtime, []string{"none"}))
+	if c.Runtime != RuntimeNone {
+		errs = append(errs, field.NotSupported(at.Child("runtime"), c.Runtime, []Runtime{RuntimeNone}))
 	}
 	for name := range c.Env {
 		if !envName.MatchString(name) {
 			errs = append(errs, field.Invalid(at.Child("env"), clip(name), "use letters, digits and underscores"))
 		}
 	}
-	if c.Runtime == "none" && (c.Image != "" || len(c.Binds) > 0) {
+	if c.Runtime == RuntimeNone && (c.Image != "" || len(c.Binds) > 0) {
 		errs = append(errs, field.Forbidden(at, "image and binds need a container runtime, and runtime is none"))
 	}
 	return errs
@@ -314,8 +314,8 @@ func validateWorkload(w *WorkloadSpec, at *field.Path) field.ErrorList {
 	if w.API != APIChat && w.API != APICompletions {
 		errs = append(errs, field.NotSupported(at.Child("api"), w.API, []API{APIChat, APICompletions}))
 	}
-	if w.Prompts.Source != "synthetic" {
-		errs = append(errs, field.NotSupported(at.Child("prompts", "source"), w.Prompts.Source, []string{"synthetic"}))
+	if w.Prompts.Source != PromptSynthetic {
+		errs = append(errs, field.NotSupported(at.Child("prompts", "source"), w.Prompts.Source, []PromptSource{PromptSynthetic}))
 	}
 	errs = append(errs, validateRange(int64(w.Prompts.Tokens), 1, 1<<20, at.Child("prompts", "tokens"))...)
 	errs = append(errs, validateRange(int64(w.Output.Tokens), 1, 1<<20, at.Child("output", "tokens"))...)
@@ -363,8 +363,8 @@ func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
 
 func validateLogging(l *LoggingSpec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if l.Type != "tailer" {
-		errs = append(errs, field.NotSupported(at.Child("type"), l.Type, []string{"tailer"}))
+	if l.Type != CollectorTailer {
+		errs = append(errs, field.NotSupported(at.Child("type"), l.Type, []Collector{CollectorTailer}))
 	}
 	errs = append(errs, validateDuration(l.FlushInterval, 100*time.Millisecond, time.Hour, at.Child("flushInterval"))...)
 	outputs := at.Child("outputs")

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/spf13/cobra"
-
 	"github.com/benchd/benchd/client"
 	"github.com/benchd/benchd/home"
 )
@@ -23,11 +21,6 @@ func connect(dir home.Dir) (*client.Client, error) {
 		return nil, exitError{exitNoServer, fmt.Errorf("the control plane of %s runs on host %s (process %d): run benchd there", dir, owner.Host, owner.PID)}
 	}
 	return client.New(client.Endpoint{Socket: socket})
-}
-
-// homeFlag is the flag that all verbs share.
-func homeFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("home", "", "folder of the control plane's state (default $BENCHD_HOME, else ~/.benchd)")
 }
 
 // connectRunning connects to a control plane that is to be there already.

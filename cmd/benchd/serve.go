@@ -21,19 +21,17 @@ import (
 	"github.com/benchd/benchd/controllers"
 	"github.com/benchd/benchd/home"
 	"github.com/benchd/benchd/server"
-	"github.com/benchd/benchd/services"
 	"github.com/benchd/benchd/store"
 )
 
 type serveOptions struct {
-	home     string
 	detach   bool
 	takeOver bool
 	listen   string
 	verbose  bool
 }
 
-func newServeCommand() *cobra.Command {
+func newServeCommand(shared *options) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -43,7 +41,7 @@ unix socket in BENCHD_HOME. It can be stopped or killed at any moment: jobs go o
 ` + "`benchd apply` and `benchd run`" + ` start one in the background where none answers.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := home.Locate(o.home)
+			dir, err := home.Locate(shared.home)
 			if err != nil {
 				return err
 			}
@@ -58,7 +56,6 @@ unix socket in BENCHD_HOME. It can be stopped or killed at any moment: jobs go o
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.home, "home", "", "folder of the control plane's state (default $BENCHD_HOME, else ~/.benchd)")
 	f.BoolVar(&o.detach, "detach", false, "start in the background and return when it answers")
 	f.BoolVar(&o.takeOver, "take-over", false, "take the home from a control plane on another host that is known to be gone")
 	f.StringVar(&o.listen, "listen", "", "also serve TLS with a token on this host:port, for kubectl and other hosts")
@@ -111,7 +108,7 @@ func serve(ctx context.Context, dir home.Dir, o serveOptions, cmd *cobra.Command
 	if err != nil {
 		return err
 	}
-	apiServer := server.New(server.Options{Store: st, Version: version, Registry: registry, Log: log, Admit: admit})
+	apiServer := server.New(server.Options{Store: st, Version: version, Registry: registry, Log: log, Admit: func(obj, _ api.Object) field.ErrorList { return admission(obj) }})
 	return runTogether(ctx, log, dir, o, apiServer, manager)
 }
 
@@ -156,16 +153,6 @@ func runTogether(ctx context.Context, log *slog.Logger, dir home.Dir, o serveOpt
 	}
 	log.Info("control plane is down")
 	return all
-}
-
-// admit holds the rules that need to know services. A change is looked at as a new object is.
-func admit(obj, _ api.Object) field.ErrorList {
-	run, ok := obj.(*api.BenchmarkRun)
-	if !ok {
-		return nil
-	}
-	services.SetDefaults(&run.Spec)
-	return services.Validate(&run.Spec)
 }
 
 // startTimeout is how long a control plane in the background may take until it answers.

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/manifest"
+	"github.com/benchd/benchd/services"
+)
+
+// options are what all verbs share.
+type options struct {
+	home      string
+	namespace string
+}
+
+func (o *options) register(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.StringVar(&o.home, "home", "", "folder of the control plane's state (default $BENCHD_HOME, else ~/.benchd)")
+	f.StringVarP(&o.namespace, "namespace", "n", api.DefaultNamespace, "namespace of the objects")
+}
+
+// aliases are the words for a kind on the command line.
+var aliases = map[string][]string{
+	api.KindBenchmarkRun: {"run", "runs", "br", "benchmarkrun", "benchmarkruns"},
+	api.KindAllocation:   {"allocation", "allocations", "alloc", "allocs"},
+	api.KindCluster:      {"cluster", "clusters"},
+	api.KindEvent:        {"event", "events", "ev"},
+}
+
+// kindOf finds the kind that a word on the command line means.
+func kindOf(word string) (string, error) {
+	for _, kind := range api.Kinds() {
+		if slices.Contains(aliases[kind], strings.ToLower(word)) {
+			return kind, nil
+		}
+	}
+	return "", exitError{exitInvalid, fmt.Errorf("%q is not a kind of object: use runs, allocations, clusters or events", word)}
+}
+
+// objectArgs reads `KIND NAME…`, `KIND/NAME…`, or `NAME…` alone, which means runs.
+func objectArgs(args []string) (kind string, names []string, err error) {
+	if len(args) == 0 {
+		return "", nil, exitError{exitInvalid, fmt.Errorf("name what is meant, such as `run my-run`")}
+	}
+	if before, name, ok := strings.Cut(args[0], "/"); ok {
+		if kind, err = kindOf(before); err != nil {
+			return "", nil, err
+		}
+		names = []string{name}
+		for _, arg := range args[1:] {
+			_, name, _ := strings.Cut(arg, "/")
+			names = append(names, name)
+		}
+		return kind, names, nil
+	}
+	kind, err = kindOf(args[0])
+	if err != nil {
+		return api.KindBenchmarkRun, args, nil
+	}
+	return kind, args[1:], nil
+}
+
+// admission is what is asked of an object beyond its shape: the rules that know services.
+func admission(obj api.Object) field.ErrorList {
+	run, ok := obj.(*api.BenchmarkRun)
+	if !ok {
+		return nil
+	}
+	services.SetDefaults(&run.Spec)
+	return services.Validate(&run.Spec)
+}
+
+// readManifests reads the files of -f, and takes the namespace of the command line where a file names none.
+func (o *options) readManifests(cmd *cobra.Command, files []string, recursive bool) ([]manifest.Document, error) {
+	docs, err := manifest.Paths(files, recursive, cmd.InOrStdin(), admission)
+	if err != nil {
+		return nil, exitError{exitInvalid, err}
+	}
+	for _, doc := range docs {
+		if api.Namespaced(doc.Object.GetObjectKind().GroupVersionKind().Kind) && doc.Object.GetNamespace() == api.DefaultNamespace {
+			doc.Object.SetNamespace(o.namespace)
+		}
+	}
+	return docs, nil
+}
+
+// fileFlags adds -f and -R.
+func fileFlags(cmd *cobra.Command, files *[]string, recursive *bool) {
+	cmd.Flags().StringArrayVarP(files, "filename", "f", nil, "file, folder, or - for standard input; may be repeated")
+	cmd.Flags().BoolVarP(recursive, "recursive", "R", false, "read folders within folders too")
+	_ = cmd.MarkFlagRequired("filename") // the flag was just declared
+}
+
+// say prints a line for the user.
+func say(cmd *cobra.Command) func(string, ...any) {
+	return func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }
+}
+
+// note prints a line beside the output, on standard error.
+func note(cmd *cobra.Command) func(string, ...any) {
+	return func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
+}
+
+// display names an object as people write it: run/my-run.
+func display(obj api.Object) string {
+	return word(obj.GetObjectKind().GroupVersionKind().Kind) + "/" + obj.GetName()
+}
+
+// word is the short word for a kind.
+func word(kind string) string { return aliases[kind][0] }

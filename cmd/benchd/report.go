@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/report"
+)
+
+// formats of a report, and the files that hold them.
+var formats = map[string]string{"md": report.ReportMD, "json": report.SummaryJSON, "csv": report.SummaryCSV}
+
+func newReportCommand(o *options) *cobra.Command {
+	var format, output string
+	var files bool
+	cmd := &cobra.Command{
+		Use:     "report RUN",
+		Short:   "Show a run's report",
+		Example: "  benchd report my-run\n  benchd report my-run --format json | jq .ttft.p99\n  benchd report my-run --files",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, known := formats[format]
+			if !known {
+				return exitError{exitInvalid, fmt.Errorf("format %q is not known: use md, json or csv", format)}
+			}
+			c, _, err := connectRunning(cmd.Context(), o.home)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, names, err := objectArgs(args)
+			if err != nil {
+				return err
+			}
+			run, err := getRun(cmd.Context(), c, o.namespace, names[0])
+			if err != nil {
+				return err
+			}
+			out, closeOutput, err := openOutput(cmd, output)
+			if err != nil {
+				return err
+			}
+			if files {
+				return errors.Join(listFiles(out, run), closeOutput())
+			}
+			return errors.Join(showReport(out, run, name), closeOutput())
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "md", "md, json or csv")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of standard output")
+	cmd.Flags().BoolVar(&files, "files", false, "list the run's files with size and SHA-256 instead")
+	return cmd
+}
+
+func openOutput(cmd *cobra.Command, path string) (io.Writer, func() error, error) {
+	if path == "" {
+		return cmd.OutOrStdout(), func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, f.Close, nil
+}
+
+func showReport(out io.Writer, run *api.BenchmarkRun, name string) error {
+	err := copyFile(out, filepath.Join(run.Status.Folder, "report", name))
+	if !errors.Is(err, fs.ErrNotExist) && run.Status.Folder != "" {
+		return err
+	}
+	if !run.Status.Phase.Terminal() {
+		return fmt.Errorf("run %s has no report yet: it is %s: %s", run.Name, run.Status.Phase, run.Status.Message)
+	}
+	return fmt.Errorf("run %s left no report: %s; `benchd describe run %s` tells the story, `benchd logs %s` what its processes said",
+		run.Name, run.Status.Message, run.Name, run.Name)
+}
+
+func listFiles(out io.Writer, run *api.BenchmarkRun) error {
+	for _, f := range run.Status.Reports {
+		if _, err := fmt.Fprintf(out, "%s  %10d  %s\n", f.SHA256, f.Size, f.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/client"
+	"github.com/benchd/benchd/report"
+)
+
+func newRunCommand(o *options) *cobra.Command {
+	var files []string
+	var recursive, quiet, replace bool
+	cmd := &cobra.Command{
+		Use:   "run -f FILE",
+		Short: "Apply runs, follow them live and print their reports",
+		Long: `Apply runs, follow them live and print their reports. The exit code says how they ended. Ctrl-C leaves them going and says
+how to come back.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			docs, err := o.readManifests(cmd, files, recursive)
+			if err != nil {
+				return err
+			}
+			c, dir, err := connectOrStart(cmd.Context(), o.home, note(cmd))
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if replace {
+				if err := deleteAll(cmd.Context(), c, docs, note(cmd)); err != nil {
+					return err
+				}
+			} else if err := applyAll(cmd.Context(), c.DryRun(), docs, func(string, ...any) {}, ""); err != nil {
+				return err
+			}
+			if err := applyAll(cmd.Context(), c, docs, note(cmd), ""); err != nil {
+				return err
+			}
+			var failed error
+			for _, doc := range docs {
+				if run, ok := doc.Object.(*api.BenchmarkRun); ok {
+					failed = errors.Join(failed, followRun(cmd, c, string(dir), run, quiet))
+					if code := (exitError{}); errors.As(failed, &code) && code.code == exitDetached {
+						return failed
+					}
+				}
+			}
+			return failed
+		},
+	}
+	fileFlags(cmd, &files, &recursive)
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "do not show progress")
+	cmd.Flags().BoolVar(&replace, "replace", false, "delete runs of the same name first; result folders stay")
+	return cmd
+}
+
+// followRun shows a run's way to its end, and then its report.
+func followRun(cmd *cobra.Command, c *client.Client, home string, run *api.BenchmarkRun, quiet bool) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	progress := &progressLine{say: note(cmd), quiet: quiet, started: time.Now()}
+	ended, err := waitFor(ctx, c, run.Namespace, run.Name, func(run *api.BenchmarkRun) (bool, error) {
+		if run == nil {
+			return false, errors.New("it was deleted")
+		}
+		progress.show(run)
+		return run.Status.Phase.Terminal(), nil
+	})
+	if ctx.Err() != nil && cmd.Context().Err() == nil {
+		note(cmd)("\nrun/%s goes on. Come back with:\n  benchd get run %s -w --home %s\n  benchd report %s --home %s\nor end it with:\n  benchd cancel %s --home %s",
+			run.Name, run.Name, home, run.Name, home, run.Name, home)
+		return exitError{code: exitDetached}
+	}
+	if err != nil {
+		return err
+	}
+	if err := showReport(cmd.OutOrStdout(), ended, report.ReportMD); err != nil {
+		note(cmd)("%v", err)
+	}
+	return outcomeError(ended)
+}
+
+// progressLine prints a line whenever there is something new to say, and at least every five seconds of an execution.
+type progressLine struct {
+	say     func(string, ...any)
+	quiet   bool
+	started time.Time
+	last    string
+	shown   time.Time
+}
+
+func (p *progressLine) show(run *api.BenchmarkRun) {
+	if p.quiet {
+		return
+	}
+	st := &run.Status
+	key := string(st.Phase) + st.Message
+	line := fmt.Sprintf("%-12s %s", st.Phase, st.Message)
+	if pr := st.Progress; pr != nil && st.Phase == api.RunExecuting {
+		line = fmt.Sprintf("%-12s %3d %%  %s, %d requests sent, %d succeeded, %d failed", st.Phase, pr.Percent, pr.Stage, pr.Sent, pr.Succeeded, pr.Failed)
+		key = fmt.Sprintf("%s%s%d", st.Phase, pr.Stage, pr.Percent/20)
+	}
+	if key == p.last && time.Since(p.shown) < 5*time.Second || line == p.last {
+		return
+	}
+	p.last, p.shown = key, time.Now()
+	p.say("%6.1fs  run/%s  %s", time.Since(p.started).Seconds(), run.Name, line)
+}
