@@ -18,6 +18,9 @@ import (
 // maxBody bounds an answer that is not streamed.
 const maxBody = 64 << 20
 
+// linger is how long after [DONE] the end of the answer is waited for: only then can its connection be used again.
+const linger = 100 * time.Millisecond
+
 // OpenAI speaks the completions and chat API that vLLM, SGLang, llama.cpp and others serve.
 type OpenAI struct {
 	// URL of the server without a path; Model as the server names it.
@@ -104,7 +107,7 @@ func (c *OpenAI) Do(ctx context.Context, req Request) (r Result) {
 		return r
 	}
 	if c.Streaming {
-		c.readStream(ctx, resp, &r)
+		c.readStream(ctx, cancel, resp, &r)
 	} else {
 		c.readWhole(ctx, resp, &r)
 	}
@@ -139,10 +142,16 @@ func (c *OpenAI) newRequest(ctx context.Context, req Request) (*http.Request, er
 	return httpReq, nil
 }
 
-func (c *OpenAI) readStream(ctx context.Context, resp *http.Response, r *Result) {
-	if ct := resp.Header.Get("Content-Type"); !strings.HasPrefix(ct, "text/event-stream") {
+func (c *OpenAI) readStream(ctx context.Context, cancel context.CancelFunc, resp *http.Response, r *Result) {
+	contentType, encoding := resp.Header.Get("Content-Type"), resp.Header.Get("Content-Encoding")
+	if !strings.HasPrefix(contentType, "text/event-stream") || encoding != "" {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // what there is of it explains the answer
 		r.End = time.Now()
-		r.fail(ClassPayload, fmt.Sprintf("a stream was asked for, the answer is %q", ct))
+		class := ClassPayload
+		if hasObject(text, "error") {
+			class = ClassServer
+		}
+		r.fail(class, fmt.Sprintf("a stream was asked for, the answer is %q, encoded %q: %.200q", contentType, encoding, text))
 		return
 	}
 	s := stream{result: r}
@@ -165,6 +174,11 @@ func (c *OpenAI) readStream(ctx context.Context, resp *http.Response, r *Result)
 		}
 	}
 	s.close()
+	if s.done {
+		defer time.AfterFunc(linger, cancel).Stop()
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxLine)) // the answer is complete whatever follows
+		r.End = time.Now()
+	}
 }
 
 func (c *OpenAI) readWhole(ctx context.Context, resp *http.Response, r *Result) {
@@ -198,7 +212,7 @@ func (c *OpenAI) readWhole(ctx context.Context, resp *http.Response, r *Result) 
 		r.fail(ClassPayload, fmt.Sprintf("answer %.120q: %v", data, err))
 		return
 	}
-	r.PromptTokens, r.OutputTokens, r.TokenSource = answer.Usage.PromptTokens, answer.Usage.CompletionTokens, TokensFromServer
+	answer.Usage.settle(r)
 	if len(answer.Error) > 0 && string(answer.Error) != "null" {
 		r.fail(ClassServer, fmt.Sprintf("the server sent an error with status 200: %s", answer.Error))
 		return

@@ -6,6 +6,7 @@ package protocol
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -75,5 +76,5 @@ func (r *Result) fail(class Class, message string) {
 	if len(message) > most {
 		message = message[:most] + "…"
 	}
-	r.Class, r.Message = class, message
+	r.Class, r.Message = class, strings.ToValidUTF8(message, "")
 }

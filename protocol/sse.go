@@ -14,7 +14,8 @@ const maxLine = 1 << 20
 type stream struct {
 	result  *Result
 	partial []byte
-	done    bool // [DONE] was seen
+	read    time.Time // of the last read
+	done    bool      // [DONE] was seen
 	chunks  int
 	usage   usage
 }
@@ -24,8 +25,17 @@ type usage struct {
 	CompletionTokens int `json:"completion_tokens"`
 }
 
+// settle puts the server's counts into the result. Without output tokens the server has not counted.
+func (u usage) settle(r *Result) {
+	r.PromptTokens, r.OutputTokens = max(0, u.PromptTokens), max(0, u.CompletionTokens)
+	if r.OutputTokens > 0 {
+		r.TokenSource = TokensFromServer
+	}
+}
+
 // feed takes the bytes of one read. It returns false when the stream is over, by [DONE] or by a fault in the result.
 func (s *stream) feed(data []byte, at time.Time) bool {
+	s.read = at
 	for len(data) > 0 {
 		line := data
 		end := bytes.IndexByte(data, '\n')
@@ -114,7 +124,11 @@ func (s *stream) serverError(data []byte) bool {
 // close settles the result when the stream has ended.
 func (s *stream) close() {
 	r := s.result
-	r.PromptTokens, r.OutputTokens, r.TokenSource = s.usage.PromptTokens, s.usage.CompletionTokens, TokensFromServer
+	// The last line may lack its end; one that is not whole was cut.
+	if rest := bytes.TrimSpace(bytes.TrimPrefix(s.partial, []byte("data:"))); r.Class == "" && (json.Valid(rest) || bytes.Equal(rest, []byte("[DONE]"))) {
+		s.line(s.partial, s.read)
+	}
+	s.usage.settle(r)
 	if r.OutputTokens == 0 && s.chunks > 0 {
 		r.OutputTokens, r.TokenSource = s.chunks, TokensFromChunks
 	}

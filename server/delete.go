@@ -77,9 +77,8 @@ func (r *request) deleteOptions(w http.ResponseWriter) (opts metav1.DeleteOption
 		policy := metav1.DeletionPropagation(p)
 		opts.PropagationPolicy = &policy
 	}
-	orphan := opts.OrphanDependents != nil && *opts.OrphanDependents //nolint:staticcheck // old clients still send it
-	if orphan || opts.PropagationPolicy != nil && *opts.PropagationPolicy == metav1.DeletePropagationOrphan {
-		return opts, false, apierrors.NewBadRequest("what an object owns goes with it: delete without orphaning (--cascade=orphan)")
+	if opts.PropagationPolicy != nil && *opts.PropagationPolicy == metav1.DeletePropagationOrphan {
+		return opts, false, apierrors.NewBadRequest("what an object owns goes with it: delete it without --cascade=orphan")
 	}
 	dryRun, err = isDryRun(append(opts.DryRun, r.URL.Query()["dryRun"]...))
 	return opts, dryRun, err

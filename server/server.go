@@ -33,7 +33,7 @@ type Options struct {
 	// Log gets what no client can be told; nothing is logged by default.
 	Log *slog.Logger
 	// Admit is asked about every spec that a user creates (old is nil) or changes, after its shape was found good.
-	// It holds the rules that need to know services or a site. It runs inside the write transaction: it may read the
+	// It holds the rules that need to know services or a site, and may set defaults that need them. It runs inside the write transaction: it may read the
 	// store, and must not write it or wait for anything.
 	Admit func(obj, old api.Object) field.ErrorList
 	// Now tells the time that ages are counted from; time.Now by default.

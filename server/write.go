@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/store"
@@ -195,10 +196,11 @@ func (s *Server) write(w http.ResponseWriter, r *request, change change, put fun
 }
 
 func (s *Server) put(r *request, tx *store.Tx, old, updated api.Object) error {
-	errs := api.ValidateUpdate(old, updated)
+	var errs field.ErrorList
 	if !sameSpec(old, updated) {
-		errs = append(errs, s.opts.Admit(updated, old)...)
+		errs = s.opts.Admit(updated, old) // first, for it may fill in defaults that the stored object has too
 	}
+	errs = append(errs, api.ValidateUpdate(old, updated)...)
 	if len(errs) > 0 {
 		return r.invalid(updated.GetName(), errs)
 	}

@@ -55,10 +55,11 @@ type Server struct {
 
 	// life ends with the server, for whatever reason; its cause is ErrCrashed or errStopped. It is kept here because
 	// no call spans the time from New to Close.
-	life     context.Context
-	end      context.CancelCauseFunc
-	stopping chan struct{} // closed when a graceful stop begins: hung requests have nothing to wait for
-	stopOnce sync.Once
+	life      context.Context
+	end       context.CancelCauseFunc
+	crashOnce sync.Once
+	stopping  chan struct{} // closed when a graceful stop begins: hung requests have nothing to wait for
+	stopOnce  sync.Once
 }
 
 // New checks cfg and returns a server whose clock and start-up time begin now.
@@ -139,14 +140,14 @@ func (s *Server) healthy() (int, string) {
 // starting reports whether the pretended model is still loading.
 func (s *Server) starting() bool { return s.cfg.Faults.NeverHealthy || s.now() < s.cfg.Startup }
 
-// crash ends every request at once, as a process that dies would.
+// crash ends every request at once, as a process that dies would. OnCrash comes first: were Serve to return before it,
+// a command could exit with another status than the crash's.
 func (s *Server) crash() {
-	if s.life.Err() != nil {
-		return
-	}
-	s.end(ErrCrashed)
-	_ = s.journal.flush() // kept by the journal; Close returns it
-	if s.cfg.OnCrash != nil {
-		s.cfg.OnCrash()
-	}
+	s.crashOnce.Do(func() {
+		_ = s.journal.flush() // its error is kept by the journal, for Close
+		if s.cfg.OnCrash != nil {
+			s.cfg.OnCrash()
+		}
+		s.end(ErrCrashed)
+	})
 }

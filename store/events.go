@@ -31,7 +31,7 @@ func (tx *Tx) Event(obj api.Object, kind, reason, message string) error {
 		}
 		ev.Count++
 		ev.LastTimestamp = now
-		return tx.write(keyOf(ev), ev, ev.Labels)
+		return tx.write(keyOf(ev), ev, Modified, ev.Labels)
 	}
 	if !apierrors.IsNotFound(err) {
 		return err

@@ -62,7 +62,8 @@ func (s *Store) List(ctx context.Context, kind string, opts ListOptions) (List, 
 		return list, err
 	}
 	err = s.db.View(func(tx *bolt.Tx) error {
-		list.ResourceVersion = strconv.FormatUint(readVersion(tx.Bucket(bucketMeta)), 10)
+		version := readVersion(tx.Bucket(bucketMeta))
+		list.ResourceVersion = strconv.FormatUint(version, 10)
 		bucket := tx.Bucket(bucketObjects).Bucket([]byte(kind))
 		if bucket == nil {
 			return fmt.Errorf("list %s: unknown kind", kind)
@@ -73,7 +74,7 @@ func (s *Store) List(ctx context.Context, kind string, opts ListOptions) (List, 
 			if opts.Namespace != "" && !bytes.HasPrefix(k, prefix) {
 				break
 			}
-			obj, ok, err := s.decodeMatching(parseKey(kind, k), value, &opts)
+			obj, ok, err := s.decodeMatching(parseKey(kind, k), value, version, &opts)
 			if err != nil {
 				return err
 			}
@@ -91,12 +92,13 @@ func (s *Store) List(ctx context.Context, kind string, opts ListOptions) (List, 
 	return list, err
 }
 
-// decodeMatching looks at the row first, for decoding is what costs. The row may be newer or older than the snapshot
-// being read, so it only rejects; what is decoded decides.
-func (s *Store) decodeMatching(k key, value []byte, opts *ListOptions) (api.Object, bool, error) {
+// decodeMatching looks at the row first, for decoding is what costs. A row that is older or newer than the snapshot
+// being read says nothing; then what is decoded decides.
+func (s *Store) decodeMatching(k key, value []byte, version uint64, opts *ListOptions) (api.Object, bool, error) {
 	if opts.Selector != nil && !opts.Selector.Empty() {
 		s.mu.RLock()
 		r, known := s.rows[k]
+		known = known && s.published >= version && r.version <= version
 		s.mu.RUnlock()
 		if known && !opts.matches(k.namespace, r.labels) {
 			return nil, false, nil
@@ -114,8 +116,8 @@ func decodeContinue(opts ListOptions) ([]byte, error) {
 		return []byte(opts.Namespace + map[bool]string{true: "/", false: ""}[opts.Namespace != ""]), nil
 	}
 	start, err := base64.RawURLEncoding.DecodeString(opts.Continue)
-	if err != nil || !strings.Contains(string(start), "/") {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("continue token %q was not made by this server: list from the start", opts.Continue))
+	if namespace, _, ok := strings.Cut(string(start), "/"); err != nil || !ok || opts.Namespace != "" && opts.Namespace != namespace {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("continue token %q was not made for this list: list from the start", opts.Continue))
 	}
 	return start, nil
 }

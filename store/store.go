@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -69,9 +70,10 @@ type Store struct {
 
 	writing sync.Mutex // one write transaction at a time, until it is published
 
-	mu    sync.RWMutex // guards rows and owned
-	rows  map[key]row
-	owned map[string]map[key]struct{} // owner's uid → what it owns
+	mu        sync.RWMutex // guards what follows
+	published uint64       // the version that rows and owned show
+	rows      map[key]row
+	owned     map[string]map[key]struct{} // owner's uid → what it owns
 
 	log *eventLog
 }
@@ -87,13 +89,14 @@ func keyOf(obj api.Object) key {
 
 // row is what memory keeps of an object.
 type row struct {
-	uid    string
-	labels map[string]string
-	owners []string
+	version uint64
+	labels  map[string]string
+	owners  []string
 }
 
-func rowOf(obj api.Object) row {
-	r := row{uid: string(obj.GetUID()), labels: obj.GetLabels()}
+// rowOf copies, for the object is its owner's to change.
+func rowOf(obj api.Object, version uint64) row {
+	r := row{version: version, labels: maps.Clone(obj.GetLabels())}
 	for _, ref := range obj.GetOwnerReferences() {
 		r.owners = append(r.owners, string(ref.UID))
 	}
@@ -109,7 +112,11 @@ func Open(path string, opts Options) (*Store, error) {
 	if opts.Guard == nil {
 		opts.Guard = func() error { return nil }
 	}
-	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("open store %s: %w: it is no regular file; name another BENCHD_HOME", path, ErrForeign)
+	}
+	if err == nil && info.Size() > 0 {
 		if err := inspect(path); err != nil {
 			return nil, err
 		}
@@ -125,10 +132,16 @@ func Open(path string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// mappedSize is address space set aside for the file. To map more, a write has to wait for all readers, and one of them
+// may be a backup that somebody reads slowly.
+const mappedSize = 1 << 30
+
 func openFile(path string, readOnly bool) (*bolt.DB, error) {
-	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: 2 * time.Second, ReadOnly: readOnly, FreelistType: bolt.FreelistMapType, NoFreelistSync: true,
-	})
+	opts := &bolt.Options{Timeout: 2 * time.Second, ReadOnly: readOnly, FreelistType: bolt.FreelistMapType, NoFreelistSync: true}
+	if !readOnly {
+		opts.InitialMmapSize = mappedSize
+	}
+	db, err := bolt.Open(path, 0o600, opts)
 	switch {
 	case errors.Is(err, bolt.ErrTimeout):
 		return nil, fmt.Errorf("open store %s: %w: stop the other control plane first", path, ErrLocked)
@@ -140,13 +153,16 @@ func openFile(path string, readOnly bool) (*bolt.DB, error) {
 	return db, nil
 }
 
-// inspect reads the whole file through a read-only mapping, so that nothing is written before it is known to be sound.
+// inspect reads the whole file without writing to it, so that nothing is written before it is known to be sound.
 func inspect(path string) (err error) {
-	// A file cut short faults where the mapping has no page behind it; without this the process would die.
+	damaged := func(what any) error {
+		return fmt.Errorf("read store %s: %w (%v): restore a backup made with `benchd store backup`, or move the file away", path, ErrDamaged, what)
+	}
+	// A file of less than two pages faults where the mapping has no page behind it; without this the process would die.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("read store %s: %w (%v): restore a backup made with `benchd store backup`, or move the file away", path, ErrDamaged, p)
+			err = damaged(p)
 		}
 	}()
 	db, err := openFile(path, true)
@@ -155,6 +171,9 @@ func inspect(path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return db.View(func(tx *bolt.Tx) error {
+		if err := checkPages(path, db.Info().PageSize, tx.ID()); err != nil {
+			return damaged(err)
+		}
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil || meta.Get(keyFormat) == nil {
 			if k, _ := tx.Cursor().First(); k == nil {
@@ -165,12 +184,7 @@ func inspect(path string) (err error) {
 		if got := binary.BigEndian.Uint64(meta.Get(keyFormat)); got > format {
 			return fmt.Errorf("open store %s: %w (format %d, this benchd knows %d): use the newer benchd, or another BENCHD_HOME", path, ErrNewer, got, format)
 		}
-		return eachObject(tx, func(k key, value []byte) error {
-			if !json.Valid(value) {
-				return fmt.Errorf("read store %s: %w: %s %s/%s is not JSON: restore a backup made with `benchd store backup`", path, ErrDamaged, k.kind, k.namespace, k.name)
-			}
-			return nil
-		})
+		return nil
 	})
 }
 
@@ -214,7 +228,7 @@ func (s *Store) load() error {
 		return eachObject(tx, func(k key, value []byte) error {
 			var head struct {
 				Metadata struct {
-					UID             string
+					ResourceVersion uint64 `json:",string"`
 					Labels          map[string]string
 					OwnerReferences []struct{ UID string }
 				}
@@ -222,7 +236,7 @@ func (s *Store) load() error {
 			if err := json.Unmarshal(value, &head); err != nil {
 				return fmt.Errorf("%w: %s %s/%s: %w", ErrDamaged, k.kind, k.namespace, k.name, err)
 			}
-			r := row{uid: head.Metadata.UID, labels: head.Metadata.Labels}
+			r := row{version: head.Metadata.ResourceVersion, labels: head.Metadata.Labels}
 			for _, ref := range head.Metadata.OwnerReferences {
 				r.owners = append(r.owners, ref.UID)
 			}
@@ -230,7 +244,7 @@ func (s *Store) load() error {
 			return nil
 		})
 	})
-	s.log = newEventLog(version)
+	s.log, s.published = newEventLog(version), version
 	return err
 }
 

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -66,6 +68,7 @@ var errNothing = errors.New("nothing to write")
 
 func (s *Store) publish(tx *Tx) {
 	s.mu.Lock()
+	s.published = tx.version
 	for k, r := range tx.rows {
 		if r == nil {
 			s.dropRow(k)
@@ -123,22 +126,34 @@ func getFrom(objects *bolt.Bucket, k key) (api.Object, error) {
 // Create stores a new object.
 func (tx *Tx) Create(obj api.Object) error {
 	k := keyOf(obj)
+	if tx.objects.Bucket([]byte(k.kind)) == nil {
+		return fmt.Errorf("create %s: unknown kind %q", k.name, k.kind)
+	}
 	if _, err := tx.Get(k.kind, k.namespace, k.name); err == nil {
 		return apierrors.NewAlreadyExists(api.Resource(k.kind), k.name)
 	} else if !apierrors.IsNotFound(err) {
 		return err
 	}
-	for _, ref := range obj.GetOwnerReferences() {
-		if !tx.exists(ref.Kind, k.namespace, ref.Name, ref.UID) {
-			return apierrors.NewConflict(api.Resource(k.kind), k.name,
-				fmt.Errorf("its owner %s %s (uid %s) does not exist", ref.Kind, ref.Name, ref.UID))
-		}
+	if err := tx.checkOwners(k, obj, nil); err != nil {
+		return err
 	}
 	obj.SetUID(types.UID(uuid.NewString()))
 	obj.SetGeneration(1)
 	obj.SetCreationTimestamp(metav1.NewTime(tx.s.opts.Now()).Rfc3339Copy())
 	obj.SetDeletionTimestamp(nil)
-	return tx.write(k, obj, nil)
+	return tx.write(k, obj, Added, nil)
+}
+
+// checkOwners refuses owners that do not exist, unless known already: nothing would ever collect the object.
+func (tx *Tx) checkOwners(k key, obj api.Object, known []metav1.OwnerReference) error {
+	for _, ref := range obj.GetOwnerReferences() {
+		same := func(other metav1.OwnerReference) bool { return other.UID == ref.UID }
+		if !slices.ContainsFunc(known, same) && !tx.exists(ref.Kind, k.namespace, ref.Name, ref.UID) {
+			return apierrors.NewConflict(api.Resource(k.kind), k.name,
+				fmt.Errorf("its owner %s %s (uid %s) does not exist", ref.Kind, ref.Name, ref.UID))
+		}
+	}
+	return nil
 }
 
 func (tx *Tx) exists(kind, namespace, name string, uid types.UID) bool {
@@ -195,7 +210,7 @@ func (tx *Tx) replace(obj api.Object, merge func(old, updated document) document
 	merged := merge(clone(before), after)
 	specChanged := !bytes.Equal(before["spec"], merged["spec"])
 	if !specChanged && bytes.Equal(before["metadata"], merged["metadata"]) && bytes.Equal(before["status"], merged["status"]) {
-		return json.Unmarshal(mustJoin(before), obj)
+		return copyInto(obj, old)
 	}
 	result := api.New(k.kind)
 	if err := json.Unmarshal(mustJoin(merged), result); err != nil {
@@ -204,10 +219,15 @@ func (tx *Tx) replace(obj api.Object, merge func(old, updated document) document
 	if specChanged {
 		result.SetGeneration(old.GetGeneration() + 1)
 	}
-	if result.GetDeletionTimestamp() != nil && len(result.GetFinalizers()) == 0 {
-		return tx.remove(k, result)
+	if err := tx.checkOwners(k, result, old.GetOwnerReferences()); err != nil {
+		return err
 	}
-	if err := tx.write(k, result, old.GetLabels()); err != nil {
+	if result.GetDeletionTimestamp() != nil && len(result.GetFinalizers()) == 0 {
+		err = tx.remove(k, result, old.GetLabels())
+	} else {
+		err = tx.write(k, result, Modified, old.GetLabels())
+	}
+	if err != nil {
 		return err
 	}
 	return copyInto(obj, result)
@@ -259,20 +279,11 @@ func copyInto(dst, src api.Object) error {
 	if err != nil {
 		return err
 	}
-	switch d := dst.(type) {
-	case *api.BenchmarkRun:
-		*d = api.BenchmarkRun{}
-	case *api.Allocation:
-		*d = api.Allocation{}
-	case *api.Cluster:
-		*d = api.Cluster{}
-	case *api.Event:
-		*d = api.Event{}
-	}
+	reflect.ValueOf(dst).Elem().SetZero()
 	return json.Unmarshal(data, dst)
 }
 
-func (tx *Tx) write(k key, obj api.Object, oldLabels map[string]string) error {
+func (tx *Tx) write(k key, obj api.Object, kind ChangeType, oldLabels map[string]string) error {
 	tx.version++
 	obj.SetResourceVersion(strconv.FormatUint(tx.version, 10))
 	data, err := json.Marshal(obj)
@@ -282,21 +293,12 @@ func (tx *Tx) write(k key, obj api.Object, oldLabels map[string]string) error {
 	if err := tx.objects.Bucket([]byte(k.kind)).Put(k.bytes(), data); err != nil {
 		return fmt.Errorf("write %s %s: %w", k.kind, k.name, err)
 	}
-	r := rowOf(obj)
+	r := rowOf(obj, tx.version)
 	tx.rows[k] = &r
-	kind := Modified
-	if obj.GetGeneration() == 1 && oldLabels == nil && obj.GetDeletionTimestamp() == nil && tx.isNew(k) {
-		kind = Added
-	}
-	tx.changes = append(tx.changes, change{version: tx.version, key: k, kind: kind, data: data, labels: r.labels, oldLabels: oldLabels})
+	tx.changes = append(tx.changes, change{
+		version: tx.version, key: k, kind: kind, data: data, labels: r.labels, oldLabels: maps.Clone(oldLabels),
+	})
 	return nil
-}
-
-func (tx *Tx) isNew(k key) bool {
-	tx.s.mu.RLock()
-	defer tx.s.mu.RUnlock()
-	_, ok := tx.s.rows[k]
-	return !ok
 }
 
 // Delete removes an object and what it owns.
@@ -310,7 +312,7 @@ func (tx *Tx) Delete(kind, namespace, name, uid string) (api.Object, error) {
 	}
 	k := keyOf(obj)
 	if len(obj.GetFinalizers()) == 0 {
-		return obj, tx.remove(k, obj)
+		return obj, tx.remove(k, obj, obj.GetLabels())
 	}
 	if obj.GetDeletionTimestamp() != nil {
 		return obj, nil
@@ -318,11 +320,11 @@ func (tx *Tx) Delete(kind, namespace, name, uid string) (api.Object, error) {
 	now := metav1.NewTime(tx.s.opts.Now()).Rfc3339Copy()
 	obj.SetDeletionTimestamp(&now)
 	obj.SetGeneration(obj.GetGeneration() + 1)
-	return obj, tx.write(k, obj, obj.GetLabels())
+	return obj, tx.write(k, obj, Modified, obj.GetLabels())
 }
 
-// remove takes an object out and deletes what it owned.
-func (tx *Tx) remove(k key, obj api.Object) error {
+// remove takes an object out and deletes what it owned. Watchers go by the labels that it had.
+func (tx *Tx) remove(k key, obj api.Object, labels map[string]string) error {
 	tx.version++
 	if err := tx.objects.Bucket([]byte(k.kind)).Delete(k.bytes()); err != nil {
 		return fmt.Errorf("delete %s %s: %w", k.kind, k.name, err)
@@ -333,7 +335,8 @@ func (tx *Tx) remove(k key, obj api.Object) error {
 		return fmt.Errorf("encode %s %s: %w", k.kind, k.name, err)
 	}
 	tx.rows[k] = nil
-	tx.changes = append(tx.changes, change{version: tx.version, key: k, kind: Deleted, data: data, labels: obj.GetLabels(), oldLabels: obj.GetLabels()})
+	labels = maps.Clone(labels)
+	tx.changes = append(tx.changes, change{version: tx.version, key: k, kind: Deleted, data: data, labels: labels, oldLabels: labels})
 	for _, child := range tx.ownedBy(string(obj.GetUID())) {
 		if _, err := tx.Delete(child.kind, child.namespace, child.name, ""); err != nil && !apierrors.IsNotFound(err) {
 			return err

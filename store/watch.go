@@ -119,6 +119,12 @@ func (l *eventLog) read(at uint64) (batch []change, more <-chan struct{}, ok boo
 func (s *Store) Watch(ctx context.Context, kind string, version uint64, opts ListOptions) (<-chan Change, error) {
 	at, ok := s.log.position(version)
 	if !ok {
+		// A list can show a version that watchers are not told of yet: the write that made it is not quite over.
+		s.writing.Lock()
+		at, ok = s.log.position(version)
+		s.writing.Unlock()
+	}
+	if !ok {
 		return nil, apierrors.NewResourceExpired(fmt.Sprintf(
 			"resourceVersion %d is not among the last %d changes: list again and watch from the list's version", version, keptEvents))
 	}

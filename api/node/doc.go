@@ -19,6 +19,9 @@ import (
 // ProtocolVersion of the files and messages here. Control plane and agents speak each other's last version.
 const ProtocolVersion = 1
 
+// AddressVariable tells an agent its node's address where no host name does, as on the embedded cluster.
+const AddressVariable = "BENCHD_NODE_ADDRESS"
+
 // Roles of a node.
 const (
 	RoleServer  = "server"

@@ -27,8 +27,9 @@ type plane struct {
 	cmd  *exec.Cmd
 	exit chan error
 	api  *client.Client
-	// attr is how its process is started: as another user, in another namespace.
-	attr *syscall.SysProcAttr
+	// binary is the test binary, or a copy of it; attr is how it is started: as another user.
+	binary string
+	attr   *syscall.SysProcAttr
 }
 
 // newPlane starts a control plane and sees to it that nothing of it is left when the test ends.
@@ -38,20 +39,39 @@ func newPlane(t *testing.T, env ...string) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plane{t: t, home: home.Dir(dir), env: env}
-	t.Cleanup(func() {
-		p.kill()
-		p.assertNothingLeft()
-		if t.Failed() {
-			log, _ := os.ReadFile(p.home.Log())
-			t.Logf("the control plane's log:\n%s", log)
-			t.Logf("kept for a look: %s", dir)
-			return
-		}
-		_ = os.RemoveAll(dir)
-	})
+	p := &plane{t: t, home: home.Dir(dir), binary: testBinary(t), env: env}
+	p.cleanUp()
 	p.start()
 	return p
+}
+
+// cleanUp sees to it that nothing is left when the test ends; of a failed one the folder stays.
+func (p *plane) cleanUp() {
+	p.t.Cleanup(func() {
+		p.kill()
+		p.assertNothingLeft()
+		if p.t.Failed() {
+			log, _ := os.ReadFile(p.home.Log())
+			p.t.Logf("the control plane's log:\n%s", log)
+			p.t.Logf("kept for a look: %s", p.home)
+			return
+		}
+		_ = os.RemoveAll(string(p.home))
+	})
+}
+
+// allocation reads an Allocation.
+func (p *plane) allocation(name string) *api.Allocation {
+	p.t.Helper()
+	obj, err := p.api.Get(p.t.Context(), api.KindAllocation, "default", name)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	a, ok := obj.(*api.Allocation)
+	if !ok {
+		p.t.Fatalf("allocation %s is a %T", name, obj)
+	}
+	return a
 }
 
 func (p *plane) start() {
@@ -61,7 +81,7 @@ func (p *plane) start() {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(testBinary(p.t), "serve", "--home", string(p.home))
+	p.cmd = exec.Command(p.binary, "serve", "--home", string(p.home))
 	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = p.attr

@@ -196,7 +196,11 @@ func detach(ctx context.Context, dir home.Dir, o serveOptions, say func(string, 
 		}
 		select {
 		case err := <-ended:
-			return fmt.Errorf("start a control plane: it ended at once (%v): %s", err, lastLines(dir.Log()))
+			// Another one may have been quicker: then it is the one that is waited for.
+			if owner, ownerErr := dir.Owner(); ownerErr != nil || !owner.Alive() {
+				return fmt.Errorf("start a control plane: it ended at once (%v): %s", err, lastLines(dir.Log()))
+			}
+			ended = nil
 		case <-ctx.Done():
 			return fmt.Errorf("start a control plane: it does not answer after %s: see %s", startTimeout, dir.Log())
 		case <-tick.C:

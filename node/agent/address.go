@@ -8,7 +8,7 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/benchd/benchd/slurmadapter/embedded"
+	"github.com/benchd/benchd/api/node"
 )
 
 // FromEnvironment fills what Slurm (or the embedded cluster) tells a task about itself.
@@ -18,7 +18,7 @@ func FromEnvironment(opts Options) (Options, error) {
 		return opts, errors.New("start agent: SLURM_PROCID is not set: an agent runs inside a job, started by its script")
 	}
 	opts.Rank, opts.Job = rank, os.Getenv("SLURM_JOB_ID")
-	opts.Address = os.Getenv(embedded.NodeAddressVariable)
+	opts.Address = os.Getenv(node.AddressVariable)
 	if opts.Node = os.Getenv("SLURMD_NODENAME"); opts.Node == "" {
 		if opts.Node, err = os.Hostname(); err != nil {
 			return opts, fmt.Errorf("start agent: find out the node's name: %w", err)

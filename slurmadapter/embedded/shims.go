@@ -16,11 +16,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/benchd/benchd/api/node"
 	"github.com/benchd/benchd/slurmadapter"
 )
-
-// NodeAddressVariable tells an agent its node's address where a host name does not.
-const NodeAddressVariable = "BENCHD_NODE_ADDRESS"
 
 // subnetVariable carries the first three bytes of the nodes' addresses from supervisor to srun.
 const subnetVariable = "BENCHD_EMBEDDED_SUBNET"
@@ -84,10 +82,10 @@ func srun(args []string, _ io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	ended := make(chan error, len(nodes))
 	var tasks []*exec.Cmd
-	for rank, node := range nodes {
+	for rank, name := range nodes {
 		task := exec.Command(args[0], args[1:]...)
 		task.Stdout, task.Stderr = os.Stdout, os.Stderr
-		task.Env = append(os.Environ(), taskEnv(rank, node, len(nodes))...)
+		task.Env = append(os.Environ(), taskEnv(rank, name, len(nodes))...)
 		task.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 		if err := task.Start(); err != nil {
 			return fmt.Errorf("srun: start task %d: %w", rank, err)
@@ -117,11 +115,11 @@ func srun(args []string, _ io.Writer) error {
 	return nil
 }
 
-func taskEnv(rank int, node string, tasks int) []string {
+func taskEnv(rank int, name string, tasks int) []string {
 	r := strconv.Itoa(rank)
-	number := strings.TrimLeft(strings.TrimPrefix(node, "node"), "0")
+	number := strings.TrimLeft(strings.TrimPrefix(name, "node"), "0")
 	return []string{
 		"SLURM_NODEID=" + r, "SLURM_PROCID=" + r, "SLURM_LOCALID=0", "SLURM_NTASKS=" + strconv.Itoa(tasks),
-		"SLURMD_NODENAME=" + node, NodeAddressVariable + "=" + os.Getenv(subnetVariable) + number,
+		"SLURMD_NODENAME=" + name, node.AddressVariable + "=" + os.Getenv(subnetVariable) + number,
 	}
 }

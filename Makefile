@@ -1,0 +1,53 @@
+# Every target is run from the root of the project. GO can be set to another toolchain.
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILD := $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# Packages build without cgo too; with it, warnings of foreign headers are nobody's business here.
+export CGO_CFLAGS ?= -Wno-deprecated-declarations
+FUZZ_TIME ?= 20s
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit slurm-packages chaos bench fuzz check generate verify clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/benchd
+	CGO_ENABLED=0 $(BUILD) -o bin/benchd ./cmd/benchd
+
+demo: build ## run a sample benchmark on this machine and print its report
+	@hack/demo
+
+test: slurm-packages ## every test, those on a real Slurm cluster included where one can be set up
+	hack/test
+
+unit: ## the tests that need no Slurm
+	BENCHD_TEST_SLURM=off $(GO) test -race ./...
+
+slurm-packages: # as root on Debian without a Slurm of its own: install what the tests need, start nothing
+	@hack/install-slurm || [ $$? -eq 3 ]
+
+chaos: slurm-packages ## the long survival tests: 200 kills of the control plane on embedded and on Slurm
+	BENCHD_CHAOS=full hack/test -run 'Chaos' -timeout 80m ./cmd/benchd
+
+bench: ## measure what steps cost
+	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./protocol
+
+fuzz: ## run every fuzz target for FUZZ_TIME
+	hack/fuzz $(FUZZ_TIME)
+
+check: ## format, vet, lint
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not here: lint left out"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck hack/demo hack/test hack/fuzz hack/install-slurm hack/slurm-cluster .ci/run; fi
+
+generate: ## write the JSON Schemas from the Go types
+	$(GO) generate ./...
+
+verify: generate ## fail when generated files or go.mod are not up to date
+	$(GO) mod tidy
+	git diff --exit-code
+
+clean: ## remove what was built
+	rm -rf bin
