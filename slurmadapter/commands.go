@@ -31,12 +31,13 @@ const commandTimeout = 90 * time.Second
 
 // runner starts Slurm's commands.
 type runner struct {
-	binDir string
-	env    []string
+	binDir  string
+	env     []string
+	timeout time.Duration // of one command
 }
 
 func newRunner(binDir, conf string) *runner {
-	return &runner{binDir: binDir, env: commandEnv(os.Environ(), conf)}
+	return &runner{binDir: binDir, env: commandEnv(os.Environ(), conf), timeout: commandTimeout}
 }
 
 // commandEnv takes out what would change what the commands do or print: a shell inside a job, or a user's defaults.
@@ -90,7 +91,7 @@ func (r *runner) run(ctx context.Context, name string, args ...string) (string, 
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = r.env
@@ -98,7 +99,7 @@ func (r *runner) run(ctx context.Context, name string, args ...string) (string, 
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
-	if err == nil {
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // that: it succeeded, and a child of a site's wrapper lives on
 		return stdout.String(), nil
 	}
 	message := strings.TrimSpace(stderr.String())
@@ -106,7 +107,7 @@ func (r *runner) run(ctx context.Context, name string, args ...string) (string, 
 		message = err.Error()
 	}
 	if ctx.Err() != nil {
-		return "", fmt.Errorf("%s: %w within %s: %s", name, ErrOutage, commandTimeout, message)
+		return "", fmt.Errorf("%s: %w within %s: %s", name, ErrOutage, r.timeout, message)
 	}
 	return stdout.String(), fmt.Errorf("%s: %w: %s", name, classify(message), message)
 }
@@ -127,10 +128,12 @@ var messages = []struct {
 	{"No route to host", ErrOutage},
 	{"slurm_receive_msg", ErrOutage},
 	{"slurm_persist_conn", ErrOutage},
+	{"Unexpected message received", ErrOutage}, // what `scontrol release` says when slurmctld is down
 	{"Slurm backup controller in standby mode", ErrOutage},
 	{"Munge encode failed", ErrOutage},
 	{"Protocol authentication error", ErrOutage},
 	{"Resource temporarily unavailable", ErrOutage},
+	{"PerJobLimit", ErrRejected}, // printed together with "job submit limit", but it is the job that is too large
 	{"temporarily unable to accept job", ErrBusy},
 	{"Job limit exceeded", ErrBusy},
 	{"exceeded maximum", ErrBusy},

@@ -43,6 +43,7 @@ var reasons = map[string]Explanation{
 
 // Explain says in words why Slurm holds a job back.
 func Explain(reason string) Explanation {
+	reason = strings.ReplaceAll(reason, "_", " ") // scontrol prints it so
 	name, _, _ := strings.Cut(reason, ",")
 	name, _, _ = strings.Cut(name, ":")
 	name = strings.Trim(name, "() ")

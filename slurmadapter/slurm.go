@@ -133,7 +133,7 @@ func (s *Slurm) Lookup(ctx context.Context, id string, since time.Time) (Job, er
 		return Job{}, fmt.Errorf("look up job %s: %w", id, err)
 	case historyErr == nil:
 		return recorded, nil
-	case errors.Is(historyErr, ErrOutage):
+	case !errors.Is(historyErr, ErrNotFound):
 		return Job{}, fmt.Errorf("look up job %s: %w", id, historyErr)
 	}
 	return Job{}, fmt.Errorf("look up job %s: %w", id, ErrNotFound)

@@ -117,6 +117,9 @@ func Open(path string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w: it is no regular file; name another BENCHD_HOME", path, ErrForeign)
 	}
 	if err == nil && info.Size() > 0 {
+		if info.Size() < 2*int64(os.Getpagesize()) {
+			return nil, fmt.Errorf("open store %s: %w: it has only %d bytes; move it away, or restore a backup made with `benchd store backup`", path, ErrForeign, info.Size())
+		}
 		if err := inspect(path); err != nil {
 			return nil, err
 		}

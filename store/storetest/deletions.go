@@ -67,7 +67,7 @@ var deletionTests = map[string]func(*suite){
 		s.same("child is being deleted", true, obj.GetDeletionTimestamp() != nil)
 		obj.SetFinalizers(nil)
 		s.must(s.Put(s.Context(), obj))
-		s.same("left", nil, s.names(api.KindAllocation, store.ListOptions{}))
+		s.same("left", []string{}, s.names(api.KindAllocation, store.ListOptions{}))
 	},
 	"an owner whose finalizers hold it keeps what it owns": func(s *suite) {
 		run := NewRun("a", "run", nil)
@@ -81,7 +81,7 @@ var deletionTests = map[string]func(*suite){
 		run.Finalizers = nil
 		s.must(s.Put(s.Context(), run))
 		s.gone(child)
-		s.same("owned", nil, s.owned(run))
+		s.same("owned", []string{}, s.owned(run))
 	},
 	"owners in a circle go together": func(s *suite) {
 		a := NewAllocation("a", "one")
@@ -110,7 +110,7 @@ var deletionTests = map[string]func(*suite){
 		if err := s.Put(s.Context(), child); !apierrors.IsConflict(err) {
 			s.Errorf("put: %v", err)
 		}
-		s.same("owned by the ghost", nil, s.owned(ghost))
+		s.same("owned by the ghost", []string{}, s.owned(ghost))
 	},
 	"an object can leave its owner": func(s *suite) {
 		run, heir := NewRun("a", "run", nil), NewRun("a", "heir", nil)

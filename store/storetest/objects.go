@@ -67,7 +67,7 @@ var objectTests = map[string]func(*suite){
 		read.Labels["k"] = "changed too"
 		s.same("the stored object", want, s.run("a", "x"))
 		s.same("found by label", []string{"a/x"}, s.names(api.KindBenchmarkRun, selecting("k=v")))
-		s.same("found by a label that it never had", nil, s.names(api.KindBenchmarkRun, selecting("other")))
+		s.same("found by a label that it never had", []string{}, s.names(api.KindBenchmarkRun, selecting("other")))
 	},
 	"spec and status are written apart": func(s *suite) {
 		run := NewRun("a", "x", nil)

@@ -56,7 +56,7 @@ var eventTests = map[string]func(*suite){
 		}); err == nil {
 			s.Error("it was stored")
 		}
-		s.same("runs", nil, s.names(api.KindBenchmarkRun, store.ListOptions{}))
+		s.same("runs", []string{}, s.names(api.KindBenchmarkRun, store.ListOptions{}))
 	},
 }
 
