@@ -192,8 +192,7 @@ func (s *allocationPass) lead(jobRuns bool) (result, error) {
 		return s.failed(api.FailureInfrastructure, "LeadLost", "the lead of job %s has given no sign for %s", a.Status.JobID, silent.Round(time.Second))
 	}
 	s.takeOver(status)
-	if status.Phase == node.LeadFailed && status.Failure != nil {
-		f := status.Failure
+	if f := status.Failure; status.Phase == node.LeadFailed && f != nil && f.Reason != node.ReasonJobEnded {
 		return s.failed(f.Class, f.Reason, "%s", f.Message)
 	}
 	return result{after: followPoll}, nil
@@ -231,6 +230,12 @@ func (s *allocationPass) jobEnded(job slurmadapter.Job) (result, error) {
 	case err == nil && exit.Reason != "Failed" && job.State == slurmadapter.Completed:
 		s.end(fmt.Sprintf("job %s ended: %s", job.ID, exit.Reason))
 		return result{}, nil
+	case job.State == slurmadapter.Cancelled && job.Nodes != "" && !node.Exists(node.Folder(a.Status.Folder).Claim()):
+		// How 22.05 tells of a prolog that failed: the job had its nodes, and the script never ran.
+		a.Status.Failure = &api.Outcome{
+			Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: "LaunchFailed",
+			Message: fmt.Sprintf("job %s was given nodes (%s), but its script never ran: Slurm could not launch it there", job.ID, job.Nodes),
+		}
 	default:
 		f := endFailure(job)
 		a.Status.Failure = &f
@@ -246,8 +251,8 @@ func (s *allocationPass) takeOverEnd(status node.LeadStatus) {
 	if len(status.Servers) > 0 {
 		s.a.Status.Servers = status.Servers
 	}
-	if status.Failure != nil && s.a.Status.Failure == nil {
-		s.a.Status.Failure = status.Failure
+	if f := status.Failure; f != nil && f.Reason != node.ReasonJobEnded && s.a.Status.Failure == nil {
+		s.a.Status.Failure = f
 	}
 }
 

@@ -45,9 +45,10 @@ func (s *runPass) follow(next api.RunPhase, message string, limit time.Duration)
 	}
 	if order != nil {
 		s.run.Status.Progress = order.Progress
+		s.attempt().ReadyToFirstRequest = order.ReadyToFirstRequest
 		if rank[order.Phase] >= rank[next] || order.Outcome != nil {
 			if next == api.RunTearingDown || order.Outcome != nil && rank[order.Phase] < rank[next] {
-				return s.taken(order)
+				return s.taken(a, order)
 			}
 			s.enter(next, message)
 			return result{}, nil
@@ -74,11 +75,17 @@ func (s *runPass) mirrorOutage(a *api.Allocation) {
 	s.run.Status.Message = message
 }
 
-// taken takes the lead's outcome over. An order whose outcome is not there yet is about to have one.
-func (s *runPass) taken(order *node.OrderStatus) (result, error) {
-	if order.Outcome == nil {
+// taken takes the lead's outcome over. An order whose outcome is not there yet is about to have one. Of a job that was
+// ended from outside the lead does not know why: the Allocation, which knows what Slurm says, decides.
+func (s *runPass) taken(a *api.Allocation, order *node.OrderStatus) (result, error) {
+	switch {
+	case order.Outcome == nil:
 		return result{after: followPoll}, nil
+	case order.Outcome.Reason != node.ReasonJobEnded:
+		s.conclude(*order.Outcome)
+		return result{}, nil
+	case a.Status.Phase.Terminal():
+		return s.allocationEnded(a)
 	}
-	s.conclude(*order.Outcome)
-	return result{}, nil
+	return result{after: time.Second}, nil
 }

@@ -68,7 +68,11 @@ func (d Dir) Socket() string {
 		return path
 	}
 	// owner.json tells it; this is only where a new control plane listens.
-	return filepath.Join(os.TempDir(), fmt.Sprintf("benchd-%d", os.Getuid()), fmt.Sprintf("%x.sock", hash(string(d))))
+	name := filepath.Join(fmt.Sprintf("benchd-%d", os.Getuid()), fmt.Sprintf("%x.sock", hash(string(d))))
+	if path = filepath.Join(os.TempDir(), name); len(path) > maxSocketPath {
+		path = filepath.Join("/tmp", name)
+	}
+	return path
 }
 
 func hash(s string) uint64 {
@@ -142,12 +146,17 @@ func (d Dir) acquire(lock *os.File, takeOver bool, url string) (*Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take home %s: %w", d, err)
 	}
-	old, err := d.Owner()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("take home %s: %w", d, err)
+	lockErr := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if lockErr != nil && !errors.Is(lockErr, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("take home %s: lock %s: %w: name a folder in BENCHD_HOME whose file system has locks", d, lock.Name(), lockErr)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// Read only now: before the lock it could still be the one of an owner that has gone meanwhile.
+	old, err := d.Owner()
+	if lockErr != nil {
 		return nil, fmt.Errorf("take home %s: %w: process %d on %s since %s", d, ErrHeld, old.PID, old.Host, old.Since.Format(time.DateTime))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !takeOver {
+		return nil, fmt.Errorf("take home %s: %w: when you know that no control plane has it, run `benchd serve --take-over`", d, err)
 	}
 	if old.PID != 0 && old.Host != me.Host && !takeOver {
 		return nil, fmt.Errorf("take home %s: %w: process %d on host %s since %s; nobody here can tell whether it lives: "+

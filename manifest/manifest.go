@@ -43,7 +43,7 @@ type Document struct {
 type Admission func(v1alpha1.Object) field.ErrorList
 
 // Read decodes every YAML or JSON document of data; file names it in errors. The error is an Errors that holds
-// everything that is wrong with the input. Objects of a good shape go through the admissions.
+// everything that is wrong with the input. Objects that can be decoded go through the admissions too.
 func Read(file string, data []byte, admit ...Admission) ([]Document, error) {
 	if err := checkText(file, data); err != nil {
 		return nil, Errors{err}

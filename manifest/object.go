@@ -64,9 +64,7 @@ func readObject(file string, root *node, wanted string, admit []Admission) (Docu
 		v1alpha1.SetDefaults(obj)
 		o.merge(v1alpha1.Validate(obj))
 		for _, admission := range admit {
-			if len(o.errs) == 0 {
-				o.merge(admission(obj))
-			}
+			o.merge(admission(obj))
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(o.suspects)) {

@@ -181,7 +181,6 @@ func (a *accumulator) addSuccess(r *workload.Record) {
 	if r.OutputTokens > 0 {
 		a.norm = append(a.norm, e2e/float64(r.OutputTokens))
 	}
-	tpot := -1.0
 	if r.Streamed {
 		a.ttft = append(a.ttft, float64(r.First-r.Sent)/second)
 		a.ttftI = append(a.ttftI, float64(r.First-r.Intended)/second)
@@ -193,23 +192,23 @@ func (a *accumulator) addSuccess(r *workload.Record) {
 			}
 		}
 		if r.OutputTokens > 1 {
-			tpot = float64(r.Last-r.First) / second / float64(r.OutputTokens-1)
-			a.tpot = append(a.tpot, tpot)
+			a.tpot = append(a.tpot, float64(r.Last-r.First)/second/float64(r.OutputTokens-1))
 		}
 	}
-	if a.meetsSLO(r, e2e, tpot) {
+	if a.meetsSLO(r) {
 		a.good++
 	}
 }
 
-func (a *accumulator) meetsSLO(r *workload.Record, e2e, tpot float64) bool {
+// meetsSLO compares whole nanoseconds, so that what lies exactly on a limit meets it.
+func (a *accumulator) meetsSLO(r *workload.Record) bool {
 	h := &a.header
 	switch {
 	case h.TTFT > 0 && (!r.Streamed || r.First-r.Sent > h.TTFT):
 		return false
-	case h.TPOT > 0 && r.Target > 1 && (tpot < 0 || tpot > float64(h.TPOT)/second):
+	case h.TPOT > 0 && r.Target > 1 && (!r.Streamed || r.OutputTokens <= 1 || r.Last-r.First > h.TPOT*int64(r.OutputTokens-1)):
 		return false
-	case h.E2E > 0 && e2e > float64(h.E2E)/second:
+	case h.E2E > 0 && finish(r)-r.Sent > h.E2E:
 		return false
 	}
 	return true

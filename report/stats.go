@@ -67,7 +67,7 @@ func (f *flight) within(from, to int64) Concurrency {
 	var now, peak int64
 	area, last := 0.0, from
 	for _, e := range f.events {
-		if e.at > to {
+		if e.at >= to {
 			break
 		}
 		if e.at > from {

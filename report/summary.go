@@ -37,7 +37,9 @@ type Summary struct {
 
 	Errors  map[string]int64       `json:"errors"`
 	PerNode map[string]NodeSummary `json:"perNode"`
-	Verdict Verdict                `json:"verdict"`
+	// Resources is the place of CPU, GPU, memory and energy; null until they are part of the records.
+	Resources map[string]float64 `json:"resources"`
+	Verdict   Verdict            `json:"verdict"`
 	// WholeRun holds the conventional numbers over the whole run, under vllm bench serve's key names; milliseconds where
 	// the name says so.
 	WholeRun map[string]float64 `json:"wholeRun"`

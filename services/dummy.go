@@ -72,6 +72,7 @@ type DummyConfig struct {
 	Startup      metav1.Duration `json:"startup,omitzero"`
 	OutputTokens int             `json:"outputTokens,omitempty"`
 	ChunkTokens  int             `json:"chunkTokens,omitempty"`
+	MaxModelLen  int             `json:"maxModelLen,omitempty"`
 	Faults       DummyFaults     `json:"faults,omitzero"`
 }
 
@@ -82,6 +83,8 @@ type DummyFaults struct {
 	StallRate       float64         `json:"stallRate,omitempty"`
 	Stall           metav1.Duration `json:"stall,omitzero"`
 	CutRate         float64         `json:"cutRate,omitempty"`
+	TruncateRate    float64         `json:"truncateRate,omitempty"`
+	HangRate        float64         `json:"hangRate,omitempty"`
 	StreamErrorRate float64         `json:"streamErrorRate,omitempty"`
 	EmptyRate       float64         `json:"emptyRate,omitempty"`
 	EarlyStopRate   float64         `json:"earlyStopRate,omitempty"`
@@ -107,9 +110,10 @@ func ParseDummyConfig(config map[string]any) (simulate.Config, error) {
 	sim := simulate.Config{
 		TTFT: c.TTFT.Duration, ITL: c.ITL.Duration, TTFTDist: c.TTFTDist, ITLDist: c.ITLDist, Spread: c.Spread, Seed: c.Seed,
 		Concurrency: c.Concurrency, QueueLimit: c.QueueLimit, Startup: c.Startup.Duration, OutputTokens: c.OutputTokens,
-		ChunkTokens: c.ChunkTokens,
+		ChunkTokens: c.ChunkTokens, MaxModelLen: c.MaxModelLen,
 		Faults: simulate.Faults{
 			ErrorRate: f.ErrorRate, ErrorStatus: f.ErrorStatus, StallRate: f.StallRate, Stall: f.Stall.Duration, CutRate: f.CutRate,
+			TruncateRate: f.TruncateRate, HangRate: f.HangRate,
 			StreamErrorRate: f.StreamErrorRate, EmptyRate: f.EmptyRate, EarlyStopRate: f.EarlyStopRate, CrashAfter: f.CrashAfter,
 			HangAfter: f.HangAfter, UnhealthyAfter: f.UnhealthyAfter, NeverHealthy: f.NeverHealthy,
 		},

@@ -109,6 +109,11 @@ func (r *runner) run(ctx context.Context, name string, args ...string) (string, 
 	if ctx.Err() != nil {
 		return "", fmt.Errorf("%s: %w within %s: %s", name, ErrOutage, r.timeout, message)
 	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !exit.Exited() {
+		// It could not be started or was killed (no memory, no processes left): Slurm has refused nothing.
+		return "", fmt.Errorf("%s: %w: %w: %s", name, ErrOutage, err, message)
+	}
 	return stdout.String(), fmt.Errorf("%s: %w: %s", name, classify(message), message)
 }
 
@@ -133,6 +138,8 @@ var messages = []struct {
 	{"Munge encode failed", ErrOutage},
 	{"Protocol authentication error", ErrOutage},
 	{"Resource temporarily unavailable", ErrOutage},
+	// What `scontrol release` of 22.05 says when the controller is away.
+	{"Unexpected message received", ErrOutage},
 	{"PerJobLimit", ErrRejected}, // printed together with "job submit limit", but it is the job that is too large
 	{"temporarily unable to accept job", ErrBusy},
 	{"Job limit exceeded", ErrBusy},

@@ -42,10 +42,10 @@ func splitOutside(list string) []string {
 
 func expandWord(word string) ([]string, error) {
 	before, rest, found := strings.Cut(word, "[")
+	if strings.Contains(before, "]") {
+		return nil, fmt.Errorf("%q closes a bracket that was not opened", word)
+	}
 	if !found {
-		if strings.Contains(word, "]") {
-			return nil, fmt.Errorf("%q closes a bracket that was not opened", word)
-		}
 		return []string{word}, nil
 	}
 	ranges, after, found := strings.Cut(rest, "]")

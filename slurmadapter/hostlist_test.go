@@ -28,7 +28,7 @@ func TestExpandHostlist(t *testing.T) {
 			t.Errorf("%q: %v (-want +got):\n%s", list, err, diff)
 		}
 	}
-	for _, list := range []string{"n[1-2", "n1-2]", "n[]", "n[a-b]", "n[2-1]", "n[1-2-3]", "n[-1]", "n[1,]", "n[1]]", "n[[1]]", "n[1-70000]", "n[1-9999][1-9999]", "n[1-60000],m[1-60000]", "n[1-99999999999999999999]"} {
+	for _, list := range []string{"n[1-2", "n1-2]", "n[]", "n[a-b]", "n[2-1]", "n[1-2-3]", "n[-1]", "n[1,]", "n[1]]", "n[[1]]", "][0]", "n[1-70000]", "n[1-9999][1-9999]", "n[1-60000],m[1-60000]", "n[1-99999999999999999999]"} {
 		if got, err := ExpandHostlist(list); err == nil {
 			t.Errorf("%q gives %d hosts and no error", list, len(got))
 		} else if len(err.Error()) > 300 {

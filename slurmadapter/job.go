@@ -117,8 +117,11 @@ func (j Job) Held() bool { return j.State.Stage() == StageWaiting && j.Reason ==
 
 // Same says whether two looks at a job tell the same story, so that nobody need be woken.
 func (j Job) Same(other Job) bool {
+	// The estimated start of a pending job moves all the time; a minute is worth telling.
+	moved := j.Started.Sub(other.Started).Abs()
 	return j.ID == other.ID && j.State == other.State && j.Reason == other.Reason && j.Nodes == other.Nodes &&
-		j.Started.Equal(other.Started) && j.Ended.Equal(other.Ended)
+		(moved == 0 || moved < time.Minute && j.State.Stage() == StageWaiting && !j.Started.IsZero() && !other.Started.IsZero()) &&
+		j.Ended.Equal(other.Ended)
 }
 
 // Info is what is known of a cluster as a whole.

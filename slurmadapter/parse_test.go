@@ -131,7 +131,7 @@ func FuzzParseQueue(f *testing.F) {
 }
 
 func FuzzParseHistory(f *testing.F) {
-	f.Add(recordedAs(f, recorded(f, "sacct-X-duplicates"), "sacct_fields", historyFields, ","))
+	f.Add(recordedAs(f, recorded(f, "sacct-X"), "sacct_fields", historyFields, ","))
 	f.Add("1|CANCELLED by 0|None|Unknown|5|0:15|None assigned|a|b\n\n")
 	f.Fuzz(func(t *testing.T, out string) {
 		jobs, err := parseHistory(out)

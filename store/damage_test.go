@@ -28,14 +28,14 @@ func sound(t *testing.T) []byte {
 	}
 	for round := range 3 { // freed pages in between
 		err = errors.Join(err, s.Update(t.Context(), func(tx *store.Tx) (err error) {
-			for i := range 60 {
+			for i := range 16 {
 				run := storetest.NewRun("a", fmt.Sprintf("run-%d-%d", round, i), map[string]string{"n": "1"})
-				run.Annotations = map[string]string{"padding": strings.Repeat("x", i*100)}
+				run.Annotations = map[string]string{"padding": strings.Repeat("x", i*250)}
 				err = errors.Join(err, tx.Create(run), tx.Event(run, api.EventNormal, "Made", "it"))
 			}
 			return err
 		}))
-		_, deleteErr := s.Delete(t.Context(), api.KindBenchmarkRun, "a", fmt.Sprintf("run-%d-30", round), "")
+		_, deleteErr := s.Delete(t.Context(), api.KindBenchmarkRun, "a", fmt.Sprintf("run-%d-10", round), "")
 		err = errors.Join(err, deleteErr)
 	}
 	var copied bytes.Buffer
@@ -95,15 +95,13 @@ func TestAStoreWithLostPagesIsLeftAlone(t *testing.T) {
 	whole := sound(t)
 	refused := 0
 	for page := range len(whole) / 4096 {
-		for _, fill := range []byte{0, 0xFF} {
-			data := bytes.Clone(whole)
-			copy(data[page*4096:], bytes.Repeat([]byte{fill}, 4096))
-			if tryDamaged(t, data) != nil {
-				refused++
-			}
+		data := bytes.Clone(whole)
+		copy(data[page*4096:], bytes.Repeat([]byte{byte(page%2) * 0xFF}, 4096))
+		if tryDamaged(t, data) != nil {
+			refused++
 		}
 	}
-	if refused < 50 {
+	if refused < 20 {
 		t.Errorf("only %d of the damaged stores were found out", refused)
 	}
 	if err := tryDamaged(t, make([]byte, len(whole))); !errors.Is(err, store.ErrForeign) {
@@ -117,7 +115,7 @@ func TestAStoreWithFlippedBytesNeverPanics(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 0))
-			for range 60 {
+			for range 25 {
 				data := bytes.Clone(whole)
 				// Most flips go where the structure is: heads of pages and their elements.
 				for range 1 + random.IntN(3) {

@@ -64,6 +64,7 @@ type Load struct {
 	lastSent  atomic.Int64
 	ended     atomic.Bool
 	writeErr  atomic.Pointer[error]
+	stop      context.CancelFunc // ends the load early
 }
 
 // NewLoad prepares a load. It fails when the plan cannot be carried out.
@@ -72,8 +73,17 @@ func NewLoad(plan Plan) (*Load, error) {
 		return nil, errors.New("prepare load: there is no server to send to")
 	}
 	w := &plan.Workload
-	if w.Prompts.Source != api.PromptSynthetic {
+	switch {
+	case w.Prompts.Source != api.PromptSynthetic:
 		return nil, fmt.Errorf("prepare load: prompt source %q is not known to this benchd", w.Prompts.Source)
+	case w.Load.Pattern != api.PatternClosed && w.Load.Pattern != api.PatternConstant:
+		return nil, fmt.Errorf("prepare load: pattern %q is not known to this benchd", w.Load.Pattern)
+	case w.Load.Pattern == api.PatternConstant && !(w.Load.Rate > 0):
+		return nil, fmt.Errorf("prepare load: a rate of %g requests/s", w.Load.Rate)
+	case plan.Rank < 0 || plan.Rank >= plan.Ranks:
+		return nil, fmt.Errorf("prepare load: rank %d is not one of %d", plan.Rank, plan.Ranks)
+	case w.Duration.Duration <= 0 || w.Drain == nil:
+		return nil, errors.New("prepare load: the workload has no duration or no drain")
 	}
 	return &Load{
 		plan: plan, prompts: Synthetic{Seed: plan.Seed, Words: int(w.Prompts.Tokens)},
@@ -88,6 +98,8 @@ func (l *Load) Run(ctx context.Context) error {
 	defer l.ended.Store(true)
 	w := &l.plan.Workload
 	before := cpuSeconds()
+	ctx, l.stop = context.WithCancel(ctx)
+	defer l.stop()
 	drained, cancel := context.WithDeadline(ctx, l.sendEnd.Add(w.Drain.Duration))
 	defer cancel()
 	sending, stopSending := context.WithDeadline(drained, l.sendEnd)
@@ -98,14 +110,9 @@ func (l *Load) Run(ctx context.Context) error {
 			l.closed(sending, drained)
 		case api.PatternConstant:
 			l.open(sending, drained, Constant(w.Load.Rate))
-		default:
-			return fmt.Errorf("run load: pattern %q is not known to this benchd", w.Load.Pattern)
 		}
 	}
 	end := time.Now()
-	if failed := l.writeErr.Load(); failed != nil {
-		return *failed
-	}
 	return l.plan.Records.Close(Trailer{
 		Node: l.plan.Node, SendEnded: l.lastSent.Load(), Ended: sinceNanos(l.plan.T0, end), CPUSeconds: cpuSeconds() - before,
 	})
@@ -217,6 +224,7 @@ func (l *Load) add(rec *Record) {
 	}
 	if err := l.plan.Records.Add(rec); err != nil {
 		l.writeErr.CompareAndSwap(nil, &err)
+		l.stop()
 	}
 	if l.plan.Observe != nil {
 		l.plan.Observe(rec)

@@ -16,8 +16,12 @@ import (
 const PackedName = "records.jsonl.gz"
 
 // Pack puts the nodes' stream files together into one compressed file and then removes them. Files that are not there
-// are left out. It can be repeated: until the packed file stands under its name, the parts stay.
+// are left out. It can be repeated: until the packed file stands under its name, the parts stay; once it stands, it is
+// complete and only the parts that are left are removed.
 func Pack(parts []string, output string) (err error) {
+	if _, err := os.Stat(output); err == nil {
+		return removeParts(parts)
+	}
 	tmp := filepath.Join(filepath.Dir(output), "."+filepath.Base(output)+".tmp")
 	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -37,6 +41,10 @@ func Pack(parts []string, output string) (err error) {
 	if err := os.Rename(tmp, output); err != nil {
 		return fmt.Errorf("pack records: %w", err)
 	}
+	return removeParts(parts)
+}
+
+func removeParts(parts []string) error {
 	for _, part := range parts {
 		for _, path := range []string{part, DonePath(part)} {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

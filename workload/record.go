@@ -154,16 +154,18 @@ func (w *Writer) Add(r *Record) error {
 	return nil
 }
 
-// Close writes the trailer, syncs the file and seals it with path.done.json.
+// Close writes the trailer, syncs the file and seals it with path.done.json. After a failed write it only closes the
+// file and returns that first error.
 func (w *Writer) Close(trailer Trailer) error {
 	if err := w.line(trailer); err != nil {
+		_ = w.file.Close() // the file is of no use any more
 		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	done := Done{Records: w.records, Bytes: w.bytes, SHA256: hex.EncodeToString(w.hash.Sum(nil))}
 	path := w.file.Name()
-	if err := errors.Join(w.err, w.file.Sync(), w.file.Close()); err != nil {
+	if err := errors.Join(w.file.Sync(), w.file.Close()); err != nil {
 		return fmt.Errorf("finish records %s: %w", path, err)
 	}
 	return node.WriteSealed(DonePath(path), done)

@@ -2,7 +2,10 @@
 // of each. It knows servers only through package protocol, and no store, no cluster.
 package workload
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A Schedule is the arrivals of an open loop: pure arithmetic, the same on every node.
 type Schedule interface {
@@ -15,5 +18,5 @@ type Constant float64
 
 // At gives the intended start of arrival k. It multiplies and never adds up, so that no error accumulates.
 func (c Constant) At(k int64) time.Duration {
-	return time.Duration(float64(k) / float64(c) * float64(time.Second))
+	return time.Duration(math.Round(float64(k) / float64(c) * float64(time.Second)))
 }

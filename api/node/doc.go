@@ -150,6 +150,10 @@ type OrderStatus struct {
 	Done bool `json:"done"`
 }
 
+// ReasonJobEnded is the reason of a failure whose cause the lead does not know: the job was ended from outside. What
+// Slurm says of the job tells more.
+const ReasonJobEnded = "JobEnded"
+
 // ExitRecord says how the job's agents ended; sealed by the lead.
 type ExitRecord struct {
 	JobID   string    `json:"jobID"`

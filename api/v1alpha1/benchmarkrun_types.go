@@ -399,6 +399,8 @@ type Attempt struct {
 	Folder string `json:"folder,omitempty"`
 	// Phases says when each phase was entered.
 	Phases []PhaseTime `json:"phases,omitempty"`
+	// ReadyToFirstRequest is the time from all servers being ready to the first request sent, in seconds.
+	ReadyToFirstRequest float64 `json:"readyToFirstRequest,omitempty"`
 	// Outcome of the attempt, written once.
 	Outcome *Outcome `json:"outcome,omitempty"`
 }

@@ -95,9 +95,11 @@ func (s *BenchmarkRunSpec) plannedTime() time.Duration {
 		w.Drain.Duration + 5*time.Minute
 }
 
-// slurmTime prints a duration, rounded up to minutes, in Slurm's form.
+// slurmTime prints a duration, rounded up to minutes, in Slurm's form. What Slurm cannot be told, for a duration is out of
+// its bounds, becomes the nearest that it can: the duration has its own error.
 func slurmTime(d time.Duration) string {
-	minutes := int64((d + time.Minute - 1) / time.Minute)
+	const most = 365 * 24 * time.Hour
+	minutes := int64((min(max(d, time.Minute), most) + time.Minute - 1) / time.Minute)
 	if days := minutes / (24 * 60); days > 0 {
 		return fmt.Sprintf("%d-%02d:%02d:00", days, minutes/60%24, minutes%60)
 	}

@@ -2,10 +2,12 @@ package v1alpha1
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -149,12 +151,12 @@ func validateString(s string, at *field.Path) field.ErrorList {
 }
 
 // clip keeps a hostile value from flooding an error message.
-func clip(s string) string {
+func clip[T ~string](s T) T {
 	const most = 80
 	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return T(strings.ToValidUTF8(string(s[:most]), "") + "…")
 }
 
 func validateRunSpec(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
@@ -186,6 +188,9 @@ var (
 	slurmHostlist = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.,\[\]-]*$`)
 	slurmModule   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.+/-]*$`)
 	slurmArg      = regexp.MustCompile(`^--[a-z][a-z0-9-]*(=.*)?$`)
+	serviceName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	urlPath       = regexp.MustCompile(`^/[A-Za-z0-9_.~%+@:/-]*$`)
+	networkName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:@/-]*$`)
 	envName       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
@@ -198,6 +203,19 @@ var ownArgs = map[string]string{
 	"exclusive": "slurm.exclusive", "nodelist": "slurm.nodelist", "exclude": "slurm.exclude", "nodes": "nodes",
 	"ntasks": "nodes", "ntasks-per-node": "nodes", "cpus-per-task": "nodes.*.cpus", "mem": "nodes.*.memory",
 	"gres": "nodes.*.gpus", "gpus-per-node": "nodes.*.gpus", "help": "", "usage": "", "version": "", "uid": "", "gid": "",
+}
+
+// ownArg finds the own option that sbatch would take a name for: it accepts what an option begins with, too.
+func ownArg(name string) (where string, own bool) {
+	if where, own = ownArgs[name]; own {
+		return where, own
+	}
+	for _, full := range slices.Sorted(maps.Keys(ownArgs)) {
+		if strings.HasPrefix(full, name) {
+			return ownArgs[full], true
+		}
+	}
+	return "", false
 }
 
 func validateSlurm(s *SlurmSpec, at *field.Path) field.ErrorList {
@@ -227,7 +245,7 @@ func validateSlurm(s *SlurmSpec, at *field.Path) field.ErrorList {
 			continue
 		}
 		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		if where, own := ownArgs[name]; own && where != "-" {
+		if where, own := ownArg(name); own && where != "-" {
 			hint := "benchd sets this option itself"
 			if where != "" {
 				hint += ": use spec." + where
@@ -265,6 +283,8 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	svc := &s.Service
 	if svc.Name == "" {
 		errs = append(errs, field.Required(at.Child("name"), "name the inference service, such as dummy"))
+	} else if !serviceName.MatchString(svc.Name) {
+		errs = append(errs, field.Invalid(at.Child("name"), clip(svc.Name), "use a service's name, such as dummy"))
 	}
 	if svc.Port != 0 {
 		errs = append(errs, validateRange(int64(svc.Port), 1024, 65000, at.Child("port"))...)
@@ -279,7 +299,7 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	}
 	errs = append(errs, validateDuration(svc.Health.Timeout, time.Second, 24*time.Hour, at.Child("health", "timeout"))...)
 	errs = append(errs, validateDuration(svc.Health.Interval, 10*time.Millisecond, time.Hour, at.Child("health", "interval"))...)
-	if e := svc.Health.Endpoint; e != "" && (!strings.HasPrefix(e, "/") || strings.ContainsAny(e, " ?#")) {
+	if e := svc.Health.Endpoint; e != "" && !urlPath.MatchString(e) {
 		errs = append(errs, field.Invalid(at.Child("health", "endpoint"), clip(e), "use a path such as /health"))
 	}
 	return errs
@@ -288,7 +308,7 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 func validateContainer(c *ContainerSpec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if c.Runtime != RuntimeNone {
-		errs = append(errs, field.NotSupported(at.Child("runtime"), c.Runtime, []Runtime{RuntimeNone}))
+		errs = append(errs, field.NotSupported(at.Child("runtime"), clip(c.Runtime), []Runtime{RuntimeNone}))
 	}
 	for name := range c.Env {
 		if !envName.MatchString(name) {
@@ -309,13 +329,13 @@ func validateWorkload(w *WorkloadSpec, at *field.Path) field.ErrorList {
 	errs = append(errs, validateDuration(*w.RequestTimeout, 10*time.Millisecond, 24*time.Hour, at.Child("requestTimeout"))...)
 	errs = append(errs, validateLoad(&w.Load, at.Child("load"))...)
 	if w.Balance != BalanceRoundRobin {
-		errs = append(errs, field.NotSupported(at.Child("balance"), w.Balance, []Balance{BalanceRoundRobin}))
+		errs = append(errs, field.NotSupported(at.Child("balance"), clip(w.Balance), []Balance{BalanceRoundRobin}))
 	}
 	if w.API != APIChat && w.API != APICompletions {
-		errs = append(errs, field.NotSupported(at.Child("api"), w.API, []API{APIChat, APICompletions}))
+		errs = append(errs, field.NotSupported(at.Child("api"), clip(w.API), []API{APIChat, APICompletions}))
 	}
 	if w.Prompts.Source != PromptSynthetic {
-		errs = append(errs, field.NotSupported(at.Child("prompts", "source"), w.Prompts.Source, []PromptSource{PromptSynthetic}))
+		errs = append(errs, field.NotSupported(at.Child("prompts", "source"), clip(w.Prompts.Source), []PromptSource{PromptSynthetic}))
 	}
 	errs = append(errs, validateRange(int64(w.Prompts.Tokens), 1, 1<<20, at.Child("prompts", "tokens"))...)
 	errs = append(errs, validateRange(int64(w.Output.Tokens), 1, 1<<20, at.Child("output", "tokens"))...)
@@ -351,7 +371,7 @@ func validateLoad(l *LoadSpec, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Forbidden(at, "clientsPerNode and thinkTime belong to pattern: closed"))
 		}
 	default:
-		errs = append(errs, field.NotSupported(at.Child("pattern"), l.Pattern, []Pattern{PatternClosed, PatternConstant}))
+		errs = append(errs, field.NotSupported(at.Child("pattern"), clip(l.Pattern), []Pattern{PatternClosed, PatternConstant}))
 	}
 	return errs
 }
@@ -364,7 +384,7 @@ func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
 func validateLogging(l *LoggingSpec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if l.Type != CollectorTailer {
-		errs = append(errs, field.NotSupported(at.Child("type"), l.Type, []Collector{CollectorTailer}))
+		errs = append(errs, field.NotSupported(at.Child("type"), clip(l.Type), []Collector{CollectorTailer}))
 	}
 	errs = append(errs, validateDuration(l.FlushInterval, 100*time.Millisecond, time.Hour, at.Child("flushInterval"))...)
 	outputs := at.Child("outputs")
@@ -396,15 +416,18 @@ func validateTimeouts(t *TimeoutsSpec, at *field.Path) field.ErrorList {
 func validateClusterSpec(s *ClusterSpec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if s.Type != ClusterSlurm && s.Type != ClusterEmbedded {
-		errs = append(errs, field.NotSupported(at.Child("type"), s.Type, []ClusterType{ClusterSlurm, ClusterEmbedded}))
+		errs = append(errs, field.NotSupported(at.Child("type"), clip(s.Type), []ClusterType{ClusterSlurm, ClusterEmbedded}))
 	}
 	if s.NodeAccess != NodeAccessAuto && s.NodeAccess != NodeAccessFiles {
-		errs = append(errs, field.NotSupported(at.Child("nodeAccess"), s.NodeAccess, []NodeAccess{NodeAccessAuto, NodeAccessFiles}))
+		errs = append(errs, field.NotSupported(at.Child("nodeAccess"), clip(s.NodeAccess), []NodeAccess{NodeAccessAuto, NodeAccessFiles}))
 	}
 	for name, p := range map[string]string{"workdir": s.Workdir, "binDir": s.BinDir, "conf": s.Conf} {
 		if p != "" && !path.IsAbs(p) {
 			errs = append(errs, field.Invalid(at.Child(name), clip(p), "use an absolute path"))
 		}
+	}
+	if n := s.Network; n != "" && !networkName.MatchString(n) {
+		errs = append(errs, field.Invalid(at.Child("network"), clip(n), "use an interface such as ib0, or a CIDR prefix such as 10.1.0.0/16"))
 	}
 	errs = append(errs, validateDuration(s.PollInterval, 50*time.Millisecond, time.Hour, at.Child("pollInterval"))...)
 	errs = append(errs, validateDuration(s.VisibilityTimeout, time.Second, time.Hour, at.Child("visibilityTimeout"))...)
@@ -423,7 +446,7 @@ func validateLabelName(name string, at *field.Path) field.ErrorList {
 }
 
 func validateFileName(name string, at *field.Path) field.ErrorList {
-	if name == "" || name != path.Base(name) || name == "." || name == ".." || len(name) > 200 || strings.HasPrefix(name, ".") {
+	if name == "" || strings.Contains(name, "/") || len(name) > 200 || strings.HasPrefix(name, ".") {
 		return field.ErrorList{field.Invalid(at, clip(name), "use a plain file name without folders")}
 	}
 	return nil

@@ -38,12 +38,9 @@ func TestChaosKillsOnSlurm(t *testing.T) {
 	chaos(t, p, chaosKills(15), slurmRun)
 	for i := range 12 {
 		allocation := fmt.Sprintf("chaos-%d-1", i)
-		if started, total := c.startedJobs(p, allocation); started != 1 || total < 1 {
-			t.Errorf("%s: %d jobs started of %d, want 1", allocation, started, total)
+		if n := c.startedJobs(p, allocation); n != 1 {
+			t.Errorf("%s: %d jobs started, want 1", allocation, n)
 		}
-	}
-	if left := c.jobs(p); left != "" {
-		t.Errorf("jobs left in the queue: %s", left)
 	}
 }
 

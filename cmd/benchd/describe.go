@@ -101,6 +101,9 @@ func describeRun(p func(string, ...any), run *api.BenchmarkRun) {
 			}
 			p("  %s\t%s  %s", phase.Phase, phase.Since.Format(time.TimeOnly), took)
 		}
+		if a.ReadyToFirstRequest > 0 {
+			p("  ready to first request\t%.2f s", a.ReadyToFirstRequest)
+		}
 		if a.Outcome != nil {
 			p("  Outcome\t%s", strings.TrimSpace(fmt.Sprintf("%s %s %s", a.Outcome.Result, a.Outcome.Reason, a.Outcome.Message)))
 		}

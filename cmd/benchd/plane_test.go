@@ -21,7 +21,7 @@ import (
 
 // plane is a control plane in a process of its own, with a home of its own.
 type plane struct {
-	t    *testing.T
+	t    testing.TB
 	home home.Dir
 	env  []string
 	cmd  *exec.Cmd
@@ -33,7 +33,7 @@ type plane struct {
 }
 
 // newPlane starts a control plane and sees to it that nothing of it is left when the test ends.
-func newPlane(t *testing.T, env ...string) *plane {
+func newPlane(t testing.TB, env ...string) *plane {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bh")
 	if err != nil {
@@ -254,7 +254,7 @@ func (p *plane) halfWritten() []string {
 	return found
 }
 
-func testBinary(t *testing.T) string {
+func testBinary(t testing.TB) string {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {

@@ -56,6 +56,16 @@ func fail(class api.FailureClass, reason, format string, args ...any) *failure {
 	return &failure{api.Outcome{Result: api.ResultFailed, Class: class, Reason: reason, Message: fmt.Sprintf(format, args...)}}
 }
 
+// ended is the failure of a job that was told to end from outside: at its time limit, or by somebody's hand, of which
+// Slurm knows more than the lead.
+func (l *lead) ended(while string) *failure {
+	// Slurm may send its warning up to a minute early (sbatch --signal).
+	if limit := l.manifest.TimeLimit.Duration; time.Since(l.started) > limit-l.manifest.GraceTime.Duration-time.Minute {
+		return fail(api.FailureUser, "TimeLimit", "the job came to its time limit of %s %s: raise slurm.timeLimit, or leave it out to have it computed", limit, while)
+	}
+	return fail(api.FailureInfrastructure, node.ReasonJobEnded, "the job was ended from outside %s", while)
+}
+
 // run brings the job up, works off orders until none is to be expected, and ends all members.
 func (l *lead) run(ctx context.Context) error {
 	client, err := node.NewClient(l.folder, nil)
@@ -158,7 +168,7 @@ func (l *lead) start(ctx context.Context) error {
 				"%s after %s: see the job's output, and check that nodes reach each other on the network", problem, l.manifest.StartTimeout.Duration)
 		}
 		if err := pause(ctx, leadPoll); err != nil {
-			return fail(api.FailureInfrastructure, "JobEnded", "the job was ended while its agents were starting")
+			return l.ended("while its agents were starting")
 		}
 	}
 }
@@ -205,7 +215,7 @@ func (l *lead) prepare(ctx context.Context) error {
 			st.Message = fmt.Sprintf("%d of %d servers are ready; waiting for %s", len(servers)-len(waiting), len(l.manifest.Replicas), strings.Join(waiting, "; "))
 		})
 		if pause(ctx, leadPoll) != nil {
-			return fail(api.FailureInfrastructure, "JobEnded", "the job was ended while its servers were starting")
+			return l.ended("while its servers were starting")
 		}
 	}
 }
@@ -218,7 +228,7 @@ func (l *lead) serverStates(ctx context.Context) ([]node.ServerState, error) {
 	for _, m := range l.members {
 		st, err := m.status(ctx)
 		if ctx.Err() != nil {
-			return nil, fail(api.FailureInfrastructure, "JobEnded", "the job was ended from outside")
+			return nil, l.ended("while its servers were in use")
 		}
 		if err != nil {
 			if silent := time.Since(m.missing); silent > memberLost {

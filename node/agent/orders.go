@@ -108,7 +108,8 @@ func (a *attempt) perform(ctx context.Context) error {
 	}
 	w := &a.order.Workload
 	need := w.Warmup.Duration + w.Duration.Duration + w.Drain.Duration
-	if left := a.manifest.TimeLimit.Duration - time.Since(a.started); left < need+a.manifest.GraceTime.Duration {
+	// Slurm may end the job up to a minute before its grace time begins (sbatch --signal).
+	if left := a.manifest.TimeLimit.Duration - time.Since(a.started) - a.manifest.GraceTime.Duration - time.Minute; left < need {
 		return fail(api.FailureUser, "TimeLimitTooShort",
 			"%s are left of the job's time limit, the load needs %s: raise slurm.timeLimit", left.Round(time.Second), need)
 	}
@@ -181,7 +182,7 @@ func (a *attempt) launch(ctx context.Context) error {
 
 func (a *attempt) launchFailure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fail(api.FailureInfrastructure, "JobEnded", "the job was ended from outside")
+		return a.ended("while the load was being handed out")
 	}
 	if reason := fileReason(err); reason != "OrderFailed" {
 		return fail(api.FailureInfrastructure, reason, "%v", err)
@@ -230,7 +231,7 @@ func (a *attempt) execute(ctx context.Context) error {
 			return fail(api.FailureWorkload, "ExecutionTimeout", "the clients had not ended %s after the load's planned end", a.order.Timeouts.Execution.Duration)
 		}
 		if pause(ctx, leadPoll) != nil {
-			return fail(api.FailureInfrastructure, "JobEnded", "the job was ended from outside while the load was being made")
+			return a.ended("while the load was being made")
 		}
 	}
 }
@@ -240,7 +241,7 @@ func (a *attempt) clientStates(ctx context.Context) (states []node.ExecutorStatu
 	for _, m := range a.clients {
 		st, err := m.status(ctx)
 		if ctx.Err() != nil {
-			return nil, false, fail(api.FailureInfrastructure, "JobEnded", "the job was ended from outside while the load was being made")
+			return nil, false, a.ended("while the load was being made")
 		}
 		if err != nil {
 			if silent := time.Since(m.missing); silent > memberLost || errors.Is(err, syscall.ECONNREFUSED) {

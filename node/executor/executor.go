@@ -3,9 +3,9 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -85,28 +85,38 @@ func (e *Executor) Start(req node.StartRequest) error {
 				req.RunUID, req.Attempt, e.node, e.request.RunUID, e.request.Attempt)
 		}
 	}
-	t0 := e.zero.Add(time.Duration(req.T0))
+	if w := &req.Workload; w.Streaming == nil || w.RequestTimeout == nil {
+		return fmt.Errorf("start run %s on %s: the workload lacks its defaults", req.RunUID, e.node)
+	}
+	plan := workload.Plan{
+		Workload: req.Workload, Rank: req.Rank, Ranks: req.Ranks, Seed: req.Seed, Targets: targets(&req), Node: e.node,
+		RunID: req.RunUID, T0: e.zero.Add(time.Duration(req.T0)),
+	}
+	if _, err := workload.NewLoad(plan); err != nil { // before there is a file that a second try would find
+		return fmt.Errorf("start run %s on %s: %w", req.RunUID, e.node, err)
+	}
 	records, err := workload.CreateRecords(req.Records, header(&req, e.node))
 	if err != nil {
 		return fmt.Errorf("start run %s on %s: %w", req.RunUID, e.node, err)
 	}
 	m := newMetrics(req.Service, req.RunUID, e.node)
-	load, err := workload.NewLoad(workload.Plan{
-		Workload: req.Workload, Rank: req.Rank, Ranks: req.Ranks, Seed: req.Seed, Targets: targets(&req), Node: e.node,
-		RunID: req.RunUID, T0: t0, Records: records, Observe: m.observe,
-	})
+	plan.Records, plan.Observe = records, m.observe
+	load, err := workload.NewLoad(plan)
 	if err != nil {
 		return fmt.Errorf("start run %s on %s: %w", req.RunUID, e.node, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	e.request, e.load, e.cancel, e.done, e.err, e.metrics = &req, load, cancel, make(chan struct{}), nil, m
-	go e.run(ctx, load, e.done)
+	go e.run(ctx, load, plan.Targets, e.done)
 	return nil
 }
 
-func (e *Executor) run(ctx context.Context, load *workload.Load, done chan struct{}) {
+func (e *Executor) run(ctx context.Context, load *workload.Load, targets []workload.Target, done chan struct{}) {
 	defer close(done)
 	err := load.Run(ctx)
+	for _, t := range targets {
+		t.Client.Close()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.err = err
@@ -175,7 +185,7 @@ func (e *Executor) Status() node.ExecutorStatus {
 	if first, sent := e.load.FirstSent(); sent {
 		st.FirstSent = e.request.T0 + int64(first)
 	}
-	err := errors.Join(e.err, e.load.WriteError())
+	err := cmp.Or(e.err, e.load.WriteError())
 	switch {
 	case err != nil:
 		st.State, st.Error = node.ExecutorFailed, err.Error()

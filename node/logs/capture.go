@@ -66,12 +66,13 @@ func (c *Capture) Pipe(stream string) (*os.File, error) {
 
 func (c *Capture) copy(r io.Reader, stream string) {
 	in := bufio.NewReaderSize(r, maxLineBytes)
+	split := false
 	for {
 		line, err := in.ReadSlice('\n')
-		if len(line) > 0 {
-			c.Line(stream, bytes.TrimRight(line, "\r\n"))
+		if text := bytes.TrimRight(line, "\r\n"); len(text) > 0 || len(line) > 0 && !split {
+			c.Line(stream, text)
 		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+		if split = errors.Is(err, bufio.ErrBufferFull); err != nil && !split {
 			return
 		}
 	}

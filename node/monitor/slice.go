@@ -38,16 +38,22 @@ func sliceFile(w io.Writer, path string, from, to time.Time) error {
 		return err
 	}
 	defer f.Close()
-	in := bufio.NewScanner(f)
-	for in.Scan() {
-		stamp, _, _ := strings.Cut(in.Text(), ",")
+	in := bufio.NewReader(f)
+	for {
+		row, err := in.ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			return nil // a last row without its end is being written
+		}
+		if err != nil {
+			return err
+		}
+		stamp, _, _ := strings.Cut(row, ",")
 		at, err := time.Parse(time.RFC3339Nano, stamp)
 		if err != nil || at.Before(from) || at.After(to) {
-			continue // the header, a row being written, or another run's
+			continue // the header, or another run's
 		}
-		if _, err := fmt.Fprintln(w, in.Text()); err != nil {
+		if _, err := io.WriteString(w, row); err != nil {
 			return err
 		}
 	}
-	return in.Err()
 }

@@ -1,4 +1,4 @@
-package slurmadapter
+package workload
 
 import (
 	"testing"

@@ -1,0 +1,106 @@
+package report
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/benchd/benchd/workload"
+)
+
+// steady makes n good requests, spread over the window, on one node.
+func steady(n int, change func(*workload.Header, []workload.Record)) client {
+	c := client{header: header("n1")}
+	for i := range int64(n) {
+		at := 1000 + i*10_000/int64(n)
+		c.records = append(c.records, streamed(at, at, at+20, at+40, at+40, 1, 3, 10, 10))
+	}
+	if change != nil {
+		change(&c.header, c.records)
+	}
+	return c
+}
+
+func fail(n int) func(*workload.Header, []workload.Record) {
+	return func(_ *workload.Header, r []workload.Record) {
+		for i := range n {
+			r[i] = failed(r[i].Intended/ms1, r[i].Sent/ms1, r[i].End/ms1, "connect")
+		}
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	lag := func(ms int64) func(*workload.Header, []workload.Record) {
+		return func(_ *workload.Header, r []workload.Record) {
+			for i := range r {
+				r[i].Intended -= ms * ms1
+			}
+			for i := range r { // stay within the window
+				r[i].Intended = max(r[i].Intended, 1000*ms1)
+			}
+		}
+	}
+	two := func(uncertainty int64) []client {
+		a, b := steady(100, nil), steady(100, nil)
+		b.header.Node, b.header.ClockUncertainty = "n2", uncertainty
+		return []client{a, b}
+	}
+	one := func(c client) []client { return []client{c} }
+	incomplete := two(0)
+	incomplete[1].incomplete = true
+	for name, tc := range map[string]struct {
+		in     Input
+		nodes  []client
+		state  string
+		reason string
+	}{
+		"all is well":                    {Input{}, one(steady(1000, nil)), Valid, ""},
+		"nothing succeeded":              {Input{}, one(steady(3, fail(3))), Invalid, "no request of the measured window succeeded"},
+		"no request at all":              {Input{}, one(steady(0, nil)), Invalid, "no request"},
+		"a node's records have no end":   {Input{}, incomplete, Invalid, "1 of 2 client nodes"},
+		"a node's records are missing":   {Input{Clients: 2}, one(steady(100, nil)), Invalid, "1 of 2 client nodes"},
+		"errors over 10 %":               {Input{}, one(steady(100, fail(11))), Invalid, "11.0 %"},
+		"errors of exactly 10 %":         {Input{}, one(steady(100, fail(10))), Suspect, "10.0 %"},
+		"errors over 1 %":                {Input{}, one(steady(100, fail(2))), Suspect, "2.0 %"},
+		"errors of exactly 1 %":          {Input{}, one(steady(100, fail(1))), Valid, ""},
+		"sent 6 % less than offered":     {Input{}, one(steady(94, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10.1 })), Invalid, "9.4 requests/s where 10.1"},
+		"sent 6 % more than offered":     {Input{}, one(steady(107, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Invalid, "10.7 requests/s where 10"},
+		"sent 4 % less than offered":     {Input{}, one(steady(96, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Valid, ""},
+		"sent less, for there was a cap": {Input{Capped: true}, one(steady(50, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Valid, ""},
+		"lag over 5 ms":                  {Input{}, one(steady(1100, lag(6))), Suspect, "lagged behind"},
+		"lag of 4 ms":                    {Input{}, one(steady(1100, lag(4))), Valid, ""},
+		"waiting for the cap is no lag": {Input{}, one(steady(1100, func(_ *workload.Header, r []workload.Record) {
+			for i := 20; i < len(r); i++ {
+				r[i].Intended -= 50 * ms1
+				r[i].CapWait = 50 * ms1
+			}
+		})), Valid, ""},
+		"over 1 % short of target":    {Input{}, one(steady(100, func(_ *workload.Header, r []workload.Record) { r[0].Target, r[1].Target = 9, 9 })), Suspect, "2.0 % of the answers"},
+		"few rounds of a closed loop": {Input{}, one(steady(99, func(h *workload.Header, _ []workload.Record) { h.Concurrency = 10 })), Suspect, "99 completions for 10"},
+		"ten rounds of a closed loop": {Input{}, one(steady(100, func(h *workload.Header, _ []workload.Record) { h.Concurrency = 10 })), Valid, ""},
+		"clients on server nodes":     {Input{ClientsOnServers: true}, one(steady(100, nil)), Suspect, "shared nodes with servers"},
+		"clocks apart, two nodes":     {Input{}, two(6 * ms1), Suspect, "clock of n2"},
+		"clocks good enough":          {Input{}, two(5 * ms1), Valid, ""},
+		"one node needs no clock":     {Input{}, two(6 * ms1)[1:], Valid, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := compute(t, tc.in, tc.nodes...).Verdict
+			if v.State != tc.state || (tc.reason == "") != (len(v.Reasons) == 0) {
+				t.Errorf("%s %q, want %s", v.State, v.Reasons, tc.state)
+			}
+			if !slices.ContainsFunc(append(v.Reasons, ""), func(r string) bool { return strings.Contains(r, tc.reason) }) {
+				t.Errorf("reasons %q lack %q", v.Reasons, tc.reason)
+			}
+			if v.Reasons == nil {
+				t.Error("no reasons are an empty list, never null")
+			}
+		})
+	}
+}
+
+func TestAnInvalidRunKeepsItsLesserReasons(t *testing.T) {
+	v := compute(t, Input{ClientsOnServers: true}, steady(100, fail(50))).Verdict
+	if v.State != Invalid || len(v.Reasons) != 2 || !strings.Contains(v.Reasons[0], "50.0 %") {
+		t.Errorf("%+v", v)
+	}
+}

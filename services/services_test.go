@@ -1,0 +1,151 @@
+package services
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/simulate"
+)
+
+func spec(change func(*api.BenchmarkRunSpec)) *api.BenchmarkRunSpec {
+	run := &api.BenchmarkRun{Spec: api.BenchmarkRunSpec{Service: api.ServiceSpec{Name: "dummy"}}}
+	api.SetDefaults(run)
+	SetDefaults(&run.Spec)
+	if change != nil {
+		change(&run.Spec)
+	}
+	return &run.Spec
+}
+
+func TestValidate(t *testing.T) {
+	config := func(key string, value any) func(*api.BenchmarkRunSpec) {
+		return func(s *api.BenchmarkRunSpec) { s.Service.Config = map[string]any{key: value} }
+	}
+	for name, tc := range map[string]struct {
+		change func(*api.BenchmarkRunSpec)
+		want   []string // parts of each error
+	}{
+		"the defaults":           {nil, nil},
+		"a good config":          {config("ttft", "20ms"), nil},
+		"good faults":            {config("faults", map[string]any{"errorRate": 0.5, "stall": "1s", "stallRate": 0.1}), nil},
+		"an unknown service":     {func(s *api.BenchmarkRunSpec) { s.Service.Name = "vlm" }, []string{`spec.service.name: Unsupported value: "vlm": supported values: "dummy"`}},
+		"no model":               {func(s *api.BenchmarkRunSpec) { s.Service.Model = "" }, []string{"spec.service.model: Required"}},
+		"several nodes each":     {func(s *api.BenchmarkRunSpec) { s.Service.NodesPerReplica = 2 }, []string{"spec.service.nodesPerReplica: Invalid value: 2"}},
+		"an unknown setting":     {config("tftt", "20ms"), []string{`spec.service.config`, `tftt`}},
+		"an unknown fault":       {config("faults", map[string]any{"errorrrate": 1}), []string{`errorrrate`}},
+		"a number as a duration": {config("ttft", 20), []string{"spec.service.config"}},
+		"a rate over 1":          {config("faults", map[string]any{"errorRate": 1.5}), []string{"faults.errorRate"}},
+		"an odd distribution":    {config("itlDist", "pareto"), []string{"itlDist", "lognormal"}},
+		"a value JSON lacks":     {config("ttft", func() {}), []string{"encode"}},
+		"GPUs shared unevenly": {func(s *api.BenchmarkRunSpec) { s.Service.Replicas = 3; s.Nodes.Servers.GPUs = 4 },
+			[]string{"spec.service.replicas: Invalid value: 3: 3 replicas on each node cannot share its 4 GPUs evenly"}},
+		"GPUs shared evenly": {func(s *api.BenchmarkRunSpec) { s.Service.Replicas = 2; s.Nodes.Servers.GPUs = 4 }, nil},
+	} {
+		errs := Validate(spec(tc.change))
+		if (len(errs) > 0) != (len(tc.want) > 0) {
+			t.Errorf("%s: %v", name, errs)
+			continue
+		}
+		for _, part := range tc.want {
+			if text := errs.ToAggregate().Error(); !strings.Contains(text, part) {
+				t.Errorf("%s: %q lacks %q", name, text, part)
+			}
+		}
+	}
+}
+
+func TestLaunchOfADummy(t *testing.T) {
+	launch := Launch{
+		Binary: "/w/bin/benchd", Address: "::1", Port: 5001, APIKey: "secret", Logs: "/w/logs", Replica: "server-1",
+		Spec: api.ServiceSpec{Model: "m; rm -rf /", Args: []string{"--x", "$(id)"}, Config: map[string]any{"ttft": "20ms", "faults": map[string]any{"cutRate": 0.25}}},
+	}
+	got, err := dummy.Launch(launch)
+	want := Command{
+		Args: []string{
+			"/w/bin/benchd", "simulate", "--listen", "[::1]:5001", "--model", "m; rm -rf /", "--log", "/w/logs/server-1.truth.jsonl",
+			"--config", `{"faults":{"cutRate":0.25},"ttft":"20ms"}`, "--x", "$(id)",
+		},
+		Env: map[string]string{SimulateKeyVariable: "secret"},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	launch.Spec.Config, launch.Spec.Args = nil, nil
+	if got, err := dummy.Launch(launch); err != nil || len(got.Args) != 8 {
+		t.Errorf("without a config: %q, %v", got.Args, err)
+	}
+}
+
+func TestDummyConfigReachesTheSimulation(t *testing.T) {
+	got, err := ParseDummyConfig(map[string]any{
+		"ttft": "20ms", "itl": "2ms", "ttftDist": "lognormal", "itlDist": "constant", "spread": 0.2, "seed": 7, "concurrency": 3, "queueLimit": 4,
+		"startup": "1s", "outputTokens": 5, "chunkTokens": 2,
+		"faults": map[string]any{
+			"errorRate": 0.01, "errorStatus": 503, "stallRate": 0.02, "stall": "3s", "cutRate": 0.03, "streamErrorRate": 0.04, "emptyRate": 0.05,
+			"earlyStopRate": 0.06, "crashAfter": 7, "hangAfter": 8, "unhealthyAfter": 9, "neverHealthy": true,
+		},
+	})
+	want := simulate.Config{
+		TTFT: 20 * time.Millisecond, ITL: 2 * time.Millisecond, TTFTDist: "lognormal", ITLDist: "constant", Spread: 0.2, Seed: 7, Concurrency: 3,
+		QueueLimit: 4, Startup: time.Second, OutputTokens: 5, ChunkTokens: 2,
+		Faults: simulate.Faults{
+			ErrorRate: 0.01, ErrorStatus: 503, StallRate: 0.02, Stall: 3 * time.Second, CutRate: 0.03, StreamErrorRate: 0.04, EmptyRate: 0.05,
+			EarlyStopRate: 0.06, CrashAfter: 7, HangAfter: 8, UnhealthyAfter: 9, NeverHealthy: true,
+		},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	if _, err := Get("vlm"); err == nil || !strings.Contains(err.Error(), `"vlm" is not known: use one of dummy`) {
+		t.Errorf("%v", err)
+	}
+	for _, name := range Names() {
+		s, err := Get(name)
+		if err != nil || s.Name != name || s.Summary == "" || s.Port == 0 || s.HealthPath == "" || s.Launch == nil || s.Prepare == nil {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+	got := spec(nil).Service
+	if got.Port != 5000 || got.Model != "dummy" || got.Health.Endpoint != "/health" {
+		t.Errorf("defaults: %+v", got)
+	}
+	unknown := api.BenchmarkRunSpec{Service: api.ServiceSpec{Name: "vlm"}}
+	if SetDefaults(&unknown); unknown.Service.Port != 0 {
+		t.Errorf("an unknown service got defaults: %+v", unknown.Service)
+	}
+}
+
+func TestPrepareOfADummy(t *testing.T) {
+	for name, tc := range map[string]struct {
+		code    int
+		body    string
+		version string
+		err     string
+	}{
+		"a version":     {200, `{"version":"1.2"}`, "1.2", ""},
+		"not ready":     {503, `{}`, "", "HTTP 503"},
+		"not JSON":      {200, `<html>`, "", "invalid character"},
+		"a huge answer": {200, `{"version":"` + strings.Repeat("x", 2<<20), "", "too large"},
+	} {
+		var key string
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			key = r.Header.Get("Authorization") + r.URL.Path
+			w.WriteHeader(tc.code)
+			_, _ = w.Write([]byte(tc.body))
+		}))
+		got, err := dummy.Prepare(t.Context(), s.URL, "m", "k")
+		s.Close()
+		if got != tc.version || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) || key != "Bearer k/version" {
+			t.Errorf("%s: %q, %v; asked with %q", name, got, err, key)
+		}
+	}
+}
