@@ -25,7 +25,7 @@ unit: ## the tests that need no Slurm
 	BENCHD_TEST_SLURM=off $(GO) test -race ./...
 
 slurm-packages: # as root on Debian without a Slurm of its own: install what the tests need, start nothing
-	@hack/install-slurm || [ $$? -eq 3 ]
+	@hack/install-packages || [ $$? -eq 3 ]
 
 chaos: slurm-packages ## the long survival tests: 200 kills of the control plane on embedded and on Slurm
 	BENCHD_CHAOS=full hack/test -run 'Chaos' -timeout 80m ./cmd/benchd
@@ -40,7 +40,7 @@ check: ## format, vet, lint
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not here: lint left out"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck hack/demo hack/test hack/fuzz hack/install-slurm hack/slurm-cluster .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck hack/demo hack/test hack/fuzz hack/install-packages hack/slurm-cluster .ci/run; fi
 
 generate: ## write the JSON Schemas from the Go types
 	$(GO) generate ./...

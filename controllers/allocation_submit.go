@@ -6,14 +6,19 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/slurmadapter"
 )
 
-// busyRetry is how long a cluster that takes no further job is left alone.
-const busyRetry = 15 * time.Second
+const (
+	// busyRetry is how long a cluster that takes no further job is left alone.
+	busyRetry = 15 * time.Second
+	// fileRetry is how long a work folder that cannot be written is left alone.
+	fileRetry = 5 * time.Second
+)
 
 // pending brings the Allocation from nothing to one stored job id. The order of things is what makes it safe:
 //
@@ -83,10 +88,14 @@ func (s *allocationPass) submit() (result, error) {
 	folder, err := prepareFolder(s.poller, s.a, s.binary)
 	if reason, message, is := fileProblem(err); is {
 		s.tell(reason, message)
-		return result{after: busyRetry}, nil
+		s.condition(api.ConditionWorkdirWritable, metav1.ConditionFalse, reason, message)
+		return result{after: fileRetry}, nil
 	}
 	if err != nil {
 		return result{}, err
+	}
+	if meta.FindStatusCondition(s.a.Status.Conditions, api.ConditionWorkdirWritable) != nil {
+		s.condition(api.ConditionWorkdirWritable, metav1.ConditionTrue, "Writable", "the work folder can be written again")
 	}
 	s.a.Status.Folder = string(folder)
 	s.mu.Lock()

@@ -40,8 +40,6 @@ type runPass struct {
 	ctx    context.Context
 	run    *api.BenchmarkRun
 	events []event
-	// deleting: only the finalizer is left to go.
-	purged bool
 }
 
 // phaseStep advances a run that is in one phase by at most one step.
@@ -121,7 +119,7 @@ func (s *runPass) finalize() (result, error) {
 		}
 	}
 	if s.run.Annotations[api.AnnotationPurge] != "" {
-		if err := s.purge(); err != nil {
+		if err := s.purge(owned); err != nil {
 			return result{}, err
 		}
 	}
@@ -129,8 +127,15 @@ func (s *runPass) finalize() (result, error) {
 	return result{}, s.store.Put(s.ctx, s.run)
 }
 
-// purge removes the run's result folders, as its user asked.
-func (s *runPass) purge() error {
+// purge removes the run's result folders and its jobs' folders, as its user asked.
+func (s *runPass) purge(owned []api.Object) error {
+	for _, obj := range owned {
+		if a, ok := obj.(*api.Allocation); ok && a.Status.Folder != "" {
+			if err := os.RemoveAll(a.Status.Folder); err != nil {
+				return fmt.Errorf("purge run %s: %w", s.run.Name, err)
+			}
+		}
+	}
 	for _, a := range s.run.Status.Attempts {
 		if a.Folder == "" {
 			continue

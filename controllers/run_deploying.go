@@ -45,7 +45,7 @@ func (s *runPass) mirror(a *api.Allocation) {
 	if a.Status.JobID != "" {
 		s.condition(api.ConditionScheduled, metav1.ConditionTrue, "JobSubmitted", fmt.Sprintf("job %s of allocation %s", a.Status.JobID, a.Name))
 	}
-	for _, kind := range []string{api.ConditionClusterReachable, api.ConditionSchedulable} {
+	for _, kind := range []string{api.ConditionClusterReachable, api.ConditionSchedulable, api.ConditionWorkdirWritable} {
 		if c := meta.FindStatusCondition(a.Status.Conditions, kind); c != nil {
 			s.condition(kind, c.Status, c.Reason, c.Message)
 		}

@@ -29,6 +29,8 @@ func Script(a *api.Allocation, folder node.Folder, binary string) string {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("#!/bin/bash")
 	p("# benchd allocation %s/%s", a.Namespace, a.Name)
+	p("# Values stand in single quotes on purpose.")
+	p("# shellcheck disable=SC2016")
 	p("set -u")
 	p("umask 077")
 	p("# The steps are to get this script's environment; the job itself was submitted with --export=NONE.")

@@ -90,6 +90,7 @@ func startChild(t *testing.T, path string) (*exec.Cmd, *bufio.Reader) {
 }
 
 func TestEveryAcknowledgedWriteOutlivesAKill(t *testing.T) {
+	t.Parallel()
 	const seed = 7
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, seed))
@@ -173,6 +174,7 @@ func checkSurvivors(t *testing.T, path string, status map[string]int, unsure str
 }
 
 func TestAStoreHasOneProcess(t *testing.T) {
+	t.Parallel() // most of it is the wait for the lock
 	path := filepath.Join(t.TempDir(), "benchd.db")
 	child, lines := startChild(t, path)
 	drained := make(chan struct{})

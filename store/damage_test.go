@@ -115,7 +115,7 @@ func TestAStoreWithFlippedBytesNeverPanics(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 0))
-			for range 25 {
+			for range 10 {
 				data := bytes.Clone(whole)
 				// Most flips go where the structure is: heads of pages and their elements.
 				for range 1 + random.IntN(3) {

@@ -225,6 +225,7 @@ func (m *machine) Check(t *rapid.T) {
 }
 
 func TestTheStoreIsAMap(t *testing.T) {
+	t.Parallel()
 	dir, n := t.TempDir(), 0
 	rapid.Check(t, func(t *rapid.T) {
 		n++

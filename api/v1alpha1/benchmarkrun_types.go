@@ -458,6 +458,8 @@ const (
 	ConditionExecuted = "Executed"
 	// ConditionReported: report files are attached.
 	ConditionReported = "Reported"
+	// ConditionWorkdirWritable: False while the shared work folder is full, over quota or forbidden, which is waited out.
+	ConditionWorkdirWritable = "WorkdirWritable"
 	// ConditionClusterReachable: the cluster answers. False is an outage to wait out, never a failed run.
 	ConditionClusterReachable = "ClusterReachable"
 )

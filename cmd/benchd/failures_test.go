@@ -315,3 +315,50 @@ func TestHomeOfAnotherHost(t *testing.T) {
 		t.Errorf("it does not say who holds the home and what to do: %s", log)
 	}
 }
+
+// A job that was queued by one binary runs with a copy of it, whatever becomes of the original.
+func TestUpgradeWhileAJobIsQueued(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t).ready()
+	narrow := &api.Cluster{Spec: api.ClusterSpec{Type: api.ClusterEmbedded, EmbeddedNodes: 2}}
+	narrow.Name = "narrow"
+	narrow.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindCluster))
+	if _, err := p.api.Create(t.Context(), narrow); err != nil {
+		t.Fatal(err)
+	}
+	onNarrow := func(s *api.BenchmarkRunSpec) { s.Cluster = "narrow" }
+	p.create(newRun("first", onNarrow, func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(4) }))
+	p.until("first", time.Minute, api.RunExecuting)
+	p.create(newRun("second", onNarrow))
+	p.eventually(20*time.Second, "the second job is queued", func(ctx context.Context) (bool, string) {
+		run, err := p.tryRun(ctx, "second")
+		if err != nil {
+			return false, err.Error()
+		}
+		return strings.Contains(run.Status.Message, "the nodes it needs are busy"), run.Status.Message
+	})
+	p.kill()
+	// The next binary is another file with another hash.
+	data, err := os.ReadFile(p.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.binary = filepath.Join(string(p.home), "upgraded")
+	if err := os.WriteFile(p.binary, append(data, "a newer benchd"...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	p.create(newRun("third", onNarrow))
+	for _, name := range []string{"first", "second", "third"} {
+		if run := p.until(name, time.Minute, api.RunCompleted); len(run.Status.Attempts) != 1 {
+			t.Errorf("%s: %d attempts, want 1", name, len(run.Status.Attempts))
+		}
+	}
+	binaries, err := filepath.Glob(filepath.Join(string(p.home), "work", "bin", "benchd-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(binaries) != 2 {
+		t.Errorf("copies for jobs: got %v, want one of each binary", binaries)
+	}
+}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,19 +19,36 @@ import (
 // killVariable makes a control plane of the tests kill itself, once, at a named moment.
 const killVariable = "BENCHD_E2E_KILL_AT"
 
+// blockVariable, when set, blocks all HTTP between control planes and nodes: hack/test runs the suite once so.
+const blockVariable = "BENCHD_E2E_BLOCK_HTTP"
+
 // TestMain lets the test binary be benchd: what it starts (control planes, jobs, agents, servers) is the code under test.
 func TestMain(m *testing.M) {
 	_, isShim := embedded.Shims[filepath.Base(os.Args[0])]
 	if isShim || len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
-		if moment := os.Getenv(killVariable); moment != "" {
-			openCluster = func(c *api.Cluster, home, binary string) (controllers.Cluster, error) {
-				real, err := controllers.OpenCluster(c, home, binary)
-				return &killer{Cluster: real, moment: moment, marker: filepath.Join(home, "killed-"+c.Name)}, err
+		openCluster = func(c *api.Cluster, home, binary string) (controllers.Cluster, error) {
+			cluster, err := controllers.OpenCluster(c, home, binary)
+			if err != nil {
+				return nil, err
 			}
+			if moment := os.Getenv(killVariable); moment != "" {
+				cluster = &killer{Cluster: cluster, moment: moment, marker: filepath.Join(home, "killed-"+c.Name)}
+			}
+			if os.Getenv(blockVariable) != "" {
+				cluster = unreachable{cluster}
+			}
+			return cluster, nil
 		}
 		os.Exit(run())
 	}
 	os.Exit(m.Run())
+}
+
+// unreachable is a cluster whose nodes the control plane cannot connect to.
+type unreachable struct{ controllers.Cluster }
+
+func (unreachable) Dial(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("blocked by the test")
 }
 
 // killer is a cluster around which the control plane dies by kill -9 at one moment, once.

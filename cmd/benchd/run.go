@@ -98,10 +98,10 @@ type progressLine struct {
 }
 
 func (p *progressLine) show(run *api.BenchmarkRun) {
-	if p.quiet {
+	st := &run.Status
+	if p.quiet || st.Phase == "" {
 		return
 	}
-	st := &run.Status
 	key := string(st.Phase) + st.Message
 	line := fmt.Sprintf("%-12s %s", st.Phase, st.Message)
 	if pr := st.Progress; pr != nil && st.Phase == api.RunExecuting {

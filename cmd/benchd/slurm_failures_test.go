@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -233,4 +234,31 @@ func TestSlurmCancelAndDeleteLeaveNothing(t *testing.T) {
 			c.gone(p)
 		})
 	}
+}
+
+// A work folder that the user may not write to is waited out, and said.
+func TestSlurmWorkFolderNotWritable(t *testing.T) {
+	t.Parallel()
+	c := needSlurm(t, false)
+	dir, err := os.MkdirTemp("", "bw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // the test's own: root's
+		t.Fatal(err)
+	}
+	p := newSlurmPlane(c, func(s *api.ClusterSpec) { s.Workdir = dir }).ready()
+	p.create(slurmRun("locked"))
+	p.eventually(30*time.Second, "the run says that the folder cannot be written", func(ctx context.Context) (bool, string) {
+		run, err := p.tryRun(ctx, "locked")
+		if err != nil {
+			return false, err.Error()
+		}
+		return strings.Contains(run.Status.Message, "permission denied") && strings.Contains(run.Status.Message, "spec.workdir"), run.Status.Message
+	})
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	p.until("locked", time.Minute, api.RunCompleted)
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/benchd/benchd/api/node"
@@ -184,6 +185,9 @@ func (s *server) check(ctx context.Context, path string) error {
 		return err
 	}
 	resp, err := http.DefaultClient.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return errors.New("it does not listen yet")
+	}
 	if err != nil {
 		return err
 	}

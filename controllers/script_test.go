@@ -1,0 +1,221 @@
+package controllers
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
+)
+
+// canary is the file that a hostile value makes when it is executed.
+const canary = "PWNED"
+
+var hostile = []string{
+	"$(touch " + canary + ")", "`touch " + canary + "`", "'; touch " + canary + "; '", `"; touch ` + canary + `; "`,
+	"x\ntouch " + canary + "\n", "x; touch " + canary, "x | touch " + canary, "x && touch " + canary, "x\x00y", "x\ry",
+	strings.Repeat("a", 10<<10), "héllo wörld ✓ 模型", `\`, `a\nb`, "--help", "-x", "a b", "*", "~", "!!", "# x", "%s%n", "${HOME}", "<(touch " + canary + ")",
+	"\xff\xfe", "../../etc/passwd", "a=b", "x'y\"z",
+}
+
+func validRun() *api.BenchmarkRun {
+	run := &api.BenchmarkRun{}
+	run.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkRun))
+	run.Name, run.UID = "hostile", "5f4dcc3b-5aa7-65d6-1d83-27deb882cf99"
+	run.Spec.Service = api.ServiceSpec{Name: "dummy", Model: "dummy", Port: 5000}
+	run.Spec.Workload.Duration.Duration = 1e9
+	return run
+}
+
+// setters returns, for every string that a user can write into the spec, a function that writes it.
+func setters(v reflect.Value, path string, set map[string]func(reflect.Value, string)) {
+	at := func(get func(reflect.Value) reflect.Value, write func(reflect.Value, string)) func(reflect.Value, string) {
+		return func(root reflect.Value, s string) { write(get(root), s) }
+	}
+	walk(v.Type(), path, func(r reflect.Value) reflect.Value { return r }, func(path string, get func(reflect.Value) reflect.Value, write func(reflect.Value, string)) {
+		set[path] = at(get, write)
+	})
+}
+
+func walk(t reflect.Type, path string, get func(reflect.Value) reflect.Value, found func(string, func(reflect.Value) reflect.Value, func(reflect.Value, string))) {
+	switch t.Kind() {
+	case reflect.String:
+		found(path, get, func(v reflect.Value, s string) { v.SetString(s) })
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.String {
+			found(path+"[0]", get, func(v reflect.Value, s string) { v.Set(reflect.ValueOf([]string{s})) })
+		}
+	case reflect.Map:
+		if t.Elem().Kind() == reflect.String {
+			found(path+"[value]", get, func(v reflect.Value, s string) { v.Set(reflect.ValueOf(map[string]string{"KEY": s})) })
+			found(path+"[key]", get, func(v reflect.Value, s string) { v.Set(reflect.ValueOf(map[string]string{s: "value"})) })
+		} else {
+			found(path+"[value]", get, func(v reflect.Value, s string) { v.Set(reflect.ValueOf(map[string]any{"ttftDist": s})) })
+			found(path+"[key]", get, func(v reflect.Value, s string) { v.Set(reflect.ValueOf(map[string]any{s: "value"})) })
+		}
+	case reflect.Struct:
+		if t.PkgPath() != reflect.TypeFor[api.BenchmarkRunSpec]().PkgPath() {
+			return // quantities and durations are no strings to their readers
+		}
+		for i := range t.NumField() {
+			walk(t.Field(i).Type, path+"."+t.Field(i).Name, func(r reflect.Value) reflect.Value { return get(r).Field(i) }, found)
+		}
+	}
+}
+
+// Every hostile value in every string of a run is refused, or the script that is made of it is inert.
+func TestHostileValuesAreRefusedOrInert(t *testing.T) {
+	t.Parallel()
+	set := map[string]func(reflect.Value, string){}
+	setters(reflect.ValueOf(api.BenchmarkRunSpec{}), "spec", set)
+	if len(set) < 25 {
+		t.Fatalf("only %d strings were found in the spec", len(set))
+	}
+	harness := newHarness(t)
+	baseline := harness.script(validRun())
+	accepted, run := 0, 0
+	for path, write := range set {
+		for _, value := range hostile {
+			obj := validRun()
+			write(reflect.ValueOf(&obj.Spec).Elem(), value)
+			api.SetDefaults(obj)
+			if len(api.Validate(obj)) > 0 {
+				continue
+			}
+			accepted++
+			if script := harness.script(obj); script != baseline {
+				run++
+				harness.execute(fmt.Sprintf("%s = %q", path, value), script, obj.Spec.Container.Env)
+			}
+		}
+	}
+	t.Logf("%d strings, %d values: %d combinations were accepted, %d of them are in the script and were run", len(set), len(hostile), accepted, run)
+}
+
+// FuzzScript: no value of the environment is ever executed, and each arrives as it was written.
+func FuzzScript(f *testing.F) {
+	for _, value := range hostile {
+		f.Add(value)
+	}
+	harness := newHarness(f)
+	f.Fuzz(func(t *testing.T, value string) {
+		run := validRun()
+		run.Spec.Container.Env = map[string]string{"KEY": value}
+		api.SetDefaults(run)
+		if len(api.Validate(run)) > 0 {
+			return
+		}
+		harness.tb = t
+		harness.execute(fmt.Sprintf("%q", value), harness.script(run), run.Spec.Container.Env)
+	})
+}
+
+// harness runs scripts in a folder whose own name is hostile, with a srun that only notes what it gets.
+type harness struct {
+	tb     testing.TB
+	folder node.Folder
+	bin    string
+}
+
+func newHarness(tb testing.TB) *harness {
+	tb.Helper()
+	dir := tb.TempDir()
+	h := &harness{tb: tb, folder: node.Folder(filepath.Join(dir, "we'ird \"$(touch "+canary+")")), bin: filepath.Join(dir, "bin")}
+	for _, d := range []string{string(h.folder), h.bin} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	srun := "#!/bin/bash\nprintf '%s' \"${KEY-}\" >seen\nprintf '%s\\n' \"$@\" >args\n"
+	if err := os.WriteFile(filepath.Join(h.bin, "srun"), []byte(srun), 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
+
+func (h *harness) script(run *api.BenchmarkRun) string {
+	api.SetDefaults(run)
+	a := NewAllocation(run, run.Name+"-1")
+	a.UID = run.UID
+	return Script(a, h.folder, "/opt/ben'chd")
+}
+
+// execute runs a script and looks for the canary, and whether the value arrived.
+func (h *harness) execute(what, script string, env map[string]string) {
+	h.tb.Helper()
+	path := filepath.Join(string(h.folder), "job.sh")
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+		h.tb.Fatal(err)
+	}
+	_ = os.Remove(h.folder.Claim())
+	// Modules do not exist here: `module` is a function that takes any name.
+	cmd := exec.Command("/bin/bash", "-c", "module() { :; }; export -f module; exec /bin/bash \"$0\"", path)
+	cmd.Dir = string(h.folder)
+	cmd.Env = []string{"PATH=" + h.bin + ":/usr/bin:/bin", "SLURM_JOB_ID=7"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		h.tb.Errorf("%s: the script failed: %v: %s", what, err, out)
+	}
+	if found, _ := filepath.Glob(filepath.Join(filepath.Dir(string(h.folder)), "*", canary)); len(found) > 0 {
+		h.tb.Fatalf("%s was executed:\n%s", what, script)
+	}
+	if value, ok := env["KEY"]; ok {
+		seen, err := os.ReadFile(filepath.Join(string(h.folder), "seen"))
+		if err != nil || string(seen) != value {
+			h.tb.Errorf("%s: the service would see %q (%v)", what, seen, err)
+		}
+	}
+}
+
+// A second start of the job, or of a duplicate, finds the folder claimed and does not go on.
+func TestScriptStartsOnce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	path := filepath.Join(string(h.folder), "job.sh")
+	if err := os.WriteFile(path, []byte(h.script(validRun())), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{0, claimedExit} {
+		cmd := exec.Command("/bin/bash", path)
+		cmd.Env = []string{"PATH=" + h.bin + ":/usr/bin:/bin", fmt.Sprintf("SLURM_JOB_ID=%d", 7+i)}
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("start %d: exit code %d, want %d: %s", i+1, got, want, out)
+		}
+	}
+	var claim node.Claim
+	if err := node.ReadJSON(h.folder.Claim(), &claim); err != nil || claim.JobID != "7" {
+		t.Errorf("claim: %+v, %v", claim, err)
+	}
+}
+
+func TestScriptPassesShellcheck(t *testing.T) {
+	t.Parallel()
+	tool, err := exec.LookPath("shellcheck")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("shellcheck is not here: hack/install-packages installs it")
+		}
+		t.Skip("left out: shellcheck is not here")
+	}
+	run := validRun()
+	run.Spec.Slurm.Modules = []string{"Apptainer/1.3.1", "env/staging"}
+	run.Spec.Container.Env = map[string]string{"A": "it's", "B": "$(x)", "C": "plain"}
+	run.Spec.Nodes.Servers.GPUs, run.Spec.Nodes.Servers.CPUs = 4, 8
+	h := newHarness(t)
+	for name, script := range map[string]string{"plain": h.script(validRun()), "everything": h.script(run)} {
+		path := filepath.Join(t.TempDir(), name+".sh")
+		if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(tool, path).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
