@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,16 +43,9 @@ type allocationPass struct {
 type event struct{ kind, reason, message string }
 
 func (r *allocationReconciler) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
-	obj, err := r.store.Get(ctx, api.KindAllocation, key.Namespace, key.Name)
-	if apierrors.IsNotFound(err) {
-		return result{}, nil
-	}
+	a, err := store.Get[*api.Allocation](ctx, r.store, key.Namespace, key.Name)
 	if err != nil {
-		return result{}, err
-	}
-	a, ok := obj.(*api.Allocation)
-	if !ok {
-		return result{}, fmt.Errorf("allocation %s is stored as %T", key, obj)
+		return result{}, ignoreGone(err)
 	}
 	pass := &allocationPass{allocationReconciler: r, ctx: ctx, a: a}
 	res, err := pass.step()

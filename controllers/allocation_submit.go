@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/slurmadapter"
+	"github.com/benchd/benchd/store"
 )
 
 const (
@@ -66,16 +65,9 @@ func (s *allocationPass) lastAttempt() time.Time {
 // ordersWritten says whether the orders of the runs bound to this Allocation are in its folder: with them the job goes
 // its whole way without a control plane.
 func (s *allocationPass) ordersWritten() (bool, error) {
-	obj, err := s.store.Get(s.ctx, api.KindBenchmarkRun, s.a.Namespace, s.a.Labels[api.LabelRun])
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
+	run, err := store.Get[*api.BenchmarkRun](s.ctx, s.store, s.a.Namespace, s.a.Labels[api.LabelRun])
 	if err != nil {
-		return false, err
-	}
-	run, ok := obj.(*api.BenchmarkRun)
-	if !ok {
-		return false, fmt.Errorf("run %s is stored as %T", s.a.Labels[api.LabelRun], obj)
+		return false, ignoreGone(err)
 	}
 	if len(run.Status.Attempts) == 0 {
 		return false, nil
@@ -86,16 +78,12 @@ func (s *allocationPass) ordersWritten() (bool, error) {
 
 func (s *allocationPass) submit() (result, error) {
 	folder, err := prepareFolder(s.poller, s.a, s.binary)
-	if reason, message, is := fileProblem(err); is {
+	if reason, message, is := workdirProblem(&s.a.Status.Conditions, err); is {
 		s.tell(reason, message)
-		s.condition(api.ConditionWorkdirWritable, metav1.ConditionFalse, reason, message)
 		return result{after: fileRetry}, nil
 	}
 	if err != nil {
 		return result{}, err
-	}
-	if meta.FindStatusCondition(s.a.Status.Conditions, api.ConditionWorkdirWritable) != nil {
-		s.condition(api.ConditionWorkdirWritable, metav1.ConditionTrue, "Writable", "the work folder can be written again")
 	}
 	s.a.Status.Folder = string(folder)
 	s.mu.Lock()

@@ -142,13 +142,9 @@ func (cs *clusters) get(ctx context.Context, name string) (*poller, error) {
 }
 
 func (cs *clusters) object(ctx context.Context, name string) (*api.Cluster, error) {
-	obj, err := cs.cfg.Store.Get(ctx, api.KindCluster, "", name)
+	c, err := store.Get[*api.Cluster](ctx, cs.cfg.Store, "", name)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %q: %w: apply a Cluster object of that name, or use `default` or `embedded`", name, err)
-	}
-	c, ok := obj.(*api.Cluster)
-	if !ok {
-		return nil, fmt.Errorf("cluster %q is stored as %T", name, obj)
 	}
 	return c, nil
 }
@@ -357,14 +353,11 @@ func (p *poller) cancelOrphans(ctx context.Context, l *look, live map[types.UID]
 
 func (p *poller) owned(ctx context.Context, uid types.UID, id string, t tracked, isLive bool) (bool, error) {
 	if isLive {
-		obj, err := p.cs.cfg.Store.Get(ctx, api.KindAllocation, t.name.Namespace, t.name.Name)
-		if err != nil && !apierrors.IsNotFound(err) {
-			return false, err
+		a, err := store.Get[*api.Allocation](ctx, p.cs.cfg.Store, t.name.Namespace, t.name.Name)
+		if err != nil || a.UID != uid {
+			return false, ignoreGone(err)
 		}
-		if a, ok := obj.(*api.Allocation); ok && a.UID == uid {
-			return a.Status.JobID == "" || a.Status.JobID == id, nil
-		}
-		return false, nil
+		return a.Status.JobID == "" || a.Status.JobID == id, nil
 	}
 	list, err := p.cs.cfg.Store.List(ctx, api.KindAllocation, store.ListOptions{})
 	if err != nil {

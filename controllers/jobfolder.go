@@ -17,8 +17,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -246,6 +248,21 @@ func NewJobSpec(a *api.Allocation, folder node.Folder, jobName string) slurmadap
 	return spec
 }
 
+// workdirProblem keeps the condition that tells whether the work folder can be written. It returns the reason and the
+// message of a problem that is waited out.
+func workdirProblem(conditions *[]metav1.Condition, err error) (reason, message string, is bool) {
+	reason, message, is = fileProblem(err)
+	switch {
+	case is:
+		meta.SetStatusCondition(conditions, metav1.Condition{Type: api.ConditionWorkdirWritable, Status: metav1.ConditionFalse, Reason: reason, Message: message})
+	case meta.FindStatusCondition(*conditions, api.ConditionWorkdirWritable) != nil:
+		meta.SetStatusCondition(conditions, metav1.Condition{
+			Type: api.ConditionWorkdirWritable, Status: metav1.ConditionTrue, Reason: "Writable", Message: "the work folder can be written again",
+		})
+	}
+	return reason, message, is
+}
+
 // fileProblem says whether an error is one of the shared file system, and how to tell it.
 func fileProblem(err error) (reason, message string, is bool) {
 	var pathErr *fs.PathError
@@ -253,11 +270,11 @@ func fileProblem(err error) (reason, message string, is bool) {
 		return "", "", false
 	}
 	switch {
-	case errors.Is(err, errNoSpace):
+	case errors.Is(err, syscall.ENOSPC):
 		return "DiskFull", err.Error() + ": free some space; benchd tries again", true
-	case errors.Is(err, errQuota):
+	case errors.Is(err, syscall.EDQUOT):
 		return "DiskQuotaExceeded", err.Error() + ": raise or free your quota; benchd tries again", true
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, errReadOnly):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return "FolderNotWritable", err.Error() + ": correct its permissions, or name another spec.workdir in the Cluster object; benchd tries again", true
 	}
 	return "FileSystem", err.Error() + "; benchd tries again", true

@@ -55,6 +55,14 @@ type Manager struct {
 // result says when to look at an object again; zero means when something changes.
 type result struct{ after time.Duration }
 
+// ignoreGone makes nothing of the error that says that an object is gone.
+func ignoreGone(err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
 // controller is a queue of objects and the function that reconciles one.
 type controller struct {
 	name      string

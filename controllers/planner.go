@@ -74,16 +74,9 @@ func (p *planner) room(cluster string, run types.NamespacedName, most int) bool 
 }
 
 func (p *planner) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
-	obj, err := p.store.Get(ctx, api.KindBenchmarkRun, key.Namespace, key.Name)
-	if apierrors.IsNotFound(err) {
-		return result{}, nil
-	}
+	run, err := store.Get[*api.BenchmarkRun](ctx, p.store, key.Namespace, key.Name)
 	if err != nil {
-		return result{}, err
-	}
-	run, ok := obj.(*api.BenchmarkRun)
-	if !ok {
-		return result{}, fmt.Errorf("run %s is stored as %T", key, obj)
+		return result{}, ignoreGone(err)
 	}
 	if err := p.letGo(ctx, run); err != nil {
 		return result{}, err
@@ -176,8 +169,8 @@ func reusable(run *api.BenchmarkRun, a *api.Allocation) bool {
 func (p *planner) bind(ctx context.Context, run *api.BenchmarkRun) error {
 	attempt := int32(len(run.Status.Attempts))
 	if ref := run.Status.AllocationRef; ref != nil {
-		obj, err := p.store.Get(ctx, api.KindAllocation, run.Namespace, ref.Name)
-		if a, ok := obj.(*api.Allocation); err == nil && ok && string(a.UID) == ref.UID && reusable(run, a) {
+		a, err := store.Get[*api.Allocation](ctx, p.store, run.Namespace, ref.Name)
+		if err == nil && string(a.UID) == ref.UID && reusable(run, a) {
 			return p.writeRef(ctx, run, a, attempt)
 		}
 	}
@@ -186,9 +179,9 @@ func (p *planner) bind(ctx context.Context, run *api.BenchmarkRun) error {
 		return p.wait(ctx, run, "ClusterUnknown", err.Error())
 	}
 	name := allocationName(run, attempt)
-	obj, err := p.store.Get(ctx, api.KindAllocation, run.Namespace, name)
+	a, err := store.Get[*api.Allocation](ctx, p.store, run.Namespace, name)
 	if err == nil {
-		if a, ok := obj.(*api.Allocation); ok && metav1.IsControlledBy(a, run) {
+		if metav1.IsControlledBy(a, run) {
 			return p.writeRef(ctx, run, a, attempt)
 		}
 		return p.wait(ctx, run, "NameTaken", fmt.Sprintf("allocation %s exists and belongs to another run; it has to go first", name))
@@ -200,7 +193,7 @@ func (p *planner) bind(ctx context.Context, run *api.BenchmarkRun) error {
 	if !p.room(run.Spec.Cluster, key, int(cluster.MaxQueued)) {
 		return p.wait(ctx, run, "QueueLimit", fmt.Sprintf("waiting for one of the %d jobs that benchd may have in the queue of cluster %s (spec.maxQueued)", cluster.MaxQueued, run.Spec.Cluster))
 	}
-	a := NewAllocation(run, name)
+	a = NewAllocation(run, name)
 	if err := p.store.Create(ctx, a); err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"crypto/sha256"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -59,16 +58,9 @@ var phases = map[api.RunPhase]phaseStep{
 }
 
 func (r *runReconciler) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
-	obj, err := r.store.Get(ctx, api.KindBenchmarkRun, key.Namespace, key.Name)
-	if apierrors.IsNotFound(err) {
-		return result{}, nil
-	}
+	run, err := store.Get[*api.BenchmarkRun](ctx, r.store, key.Namespace, key.Name)
 	if err != nil {
-		return result{}, err
-	}
-	run, ok := obj.(*api.BenchmarkRun)
-	if !ok {
-		return result{}, fmt.Errorf("run %s is stored as %T", key, obj)
+		return result{}, ignoreGone(err)
 	}
 	pass := &runPass{runReconciler: r, ctx: ctx, run: run}
 	if run.Status.Phase.Terminal() {
@@ -230,19 +222,9 @@ func (s *runPass) bound() (*api.Allocation, error) {
 	if ref == nil || ref.Attempt != int32(len(s.run.Status.Attempts)) {
 		return nil, nil
 	}
-	obj, err := s.store.Get(s.ctx, api.KindAllocation, s.run.Namespace, ref.Name)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	a, ok := obj.(*api.Allocation)
-	if !ok {
-		return nil, fmt.Errorf("allocation %s is stored as %T", ref.Name, obj)
-	}
-	if string(a.UID) != ref.UID {
-		return nil, nil
+	a, err := store.Get[*api.Allocation](s.ctx, s.store, s.run.Namespace, ref.Name)
+	if err != nil || string(a.UID) != ref.UID {
+		return nil, ignoreGone(err)
 	}
 	return a, nil
 }

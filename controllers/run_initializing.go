@@ -3,8 +3,6 @@ package controllers
 import (
 	"path/filepath"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -32,16 +30,12 @@ func (s *runPass) initialize() (result, error) {
 	s.run.Status.Folder = attempt.Folder
 	folder := allocationFolder(p.workdir(), a)
 	number, err := s.writeOrder(folder)
-	if reason, message, is := fileProblem(err); is {
+	if reason, message, is := workdirProblem(&s.run.Status.Conditions, err); is {
 		s.tell(reason, message)
-		s.condition(api.ConditionWorkdirWritable, metav1.ConditionFalse, reason, message)
 		return result{after: fileRetry}, nil
 	}
 	if err != nil {
 		return result{}, err
-	}
-	if meta.FindStatusCondition(s.run.Status.Conditions, api.ConditionWorkdirWritable) != nil {
-		s.condition(api.ConditionWorkdirWritable, metav1.ConditionTrue, "Writable", "the work folder can be written again")
 	}
 	attempt.Order = number
 	s.enter(api.RunDeploying, "waiting for the allocation's servers")

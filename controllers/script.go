@@ -1,25 +1,17 @@
 package controllers
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"mvdan.cc/sh/v3/syntax"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 
 	"github.com/benchd/benchd/api/node"
-)
-
-var (
-	errNoSpace  error = syscall.ENOSPC
-	errQuota    error = syscall.EDQUOT
-	errReadOnly error = syscall.EROFS
 )
 
 // Script is the batch script of an Allocation's job: it claims the folder, loads modules and becomes srun, with an agent
@@ -80,15 +72,10 @@ const (
 	moduleExit  = 102
 )
 
-// quote makes a value a single inert word of bash.
+// quote makes a value a single inert word of bash. Only NUL cannot be quoted, and validation lets none through.
 func quote(s string) string {
 	q, err := syntax.Quote(s, syntax.LangBash)
 	if err != nil {
-		// Only NUL cannot be quoted, and validation lets none through.
-		var quoteErr *syntax.QuoteError
-		if errors.As(err, &quoteErr) {
-			return "''"
-		}
 		return "''"
 	}
 	return q

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"flag"
 	"path/filepath"
 	"testing"
 
@@ -33,6 +34,10 @@ func TestStore(t *testing.T) {
 func TestMain(m *testing.M) {
 	if beChild() {
 		return
+	}
+	// Each check syncs to the disk many times; the command line can ask for more.
+	if err := flag.Set("rapid.checks", "30"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -39,6 +39,21 @@ type List struct {
 	Continue string
 }
 
+// Get reads one object by its Go type, such as Get[*api.BenchmarkRun].
+func Get[T api.Object](ctx context.Context, s *Store, namespace, name string) (T, error) {
+	var typed T
+	kind := api.KindOf(typed)
+	obj, err := s.Get(ctx, kind, namespace, name)
+	if err != nil {
+		return typed, err
+	}
+	typed, ok := obj.(T)
+	if !ok {
+		return typed, fmt.Errorf("%s %s/%s is stored as %T", kind, namespace, name, obj)
+	}
+	return typed, nil
+}
+
 // Get reads one object.
 func (s *Store) Get(ctx context.Context, kind, namespace, name string) (obj api.Object, err error) {
 	if err := ctx.Err(); err != nil {

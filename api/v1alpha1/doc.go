@@ -63,6 +63,21 @@ func New(kind string) Object {
 	return obj
 }
 
+// KindOf returns the kind of an object's Go type, whatever its TypeMeta says. Of a nil pointer too.
+func KindOf(obj Object) string {
+	switch obj.(type) {
+	case *BenchmarkRun:
+		return KindBenchmarkRun
+	case *Allocation:
+		return KindAllocation
+	case *Cluster:
+		return KindCluster
+	case *Event:
+		return KindEvent
+	}
+	return ""
+}
+
 // Event says that something worth telling happened to an object. Repetitions raise Count instead of adding events.
 type Event struct {
 	metav1.TypeMeta   `json:",inline"`
