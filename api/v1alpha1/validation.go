@@ -339,11 +339,8 @@ func validateWorkload(w *WorkloadSpec, at *field.Path) field.ErrorList {
 	}
 	errs = append(errs, validateRange(int64(w.Prompts.Tokens), 1, 1<<20, at.Child("prompts", "tokens"))...)
 	errs = append(errs, validateRange(int64(w.Output.Tokens), 1, 1<<20, at.Child("output", "tokens"))...)
-	for name, slo := range map[string]*metav1.Duration{"ttft": w.SLO.TTFT, "tpot": w.SLO.TPOT, "e2e": w.SLO.E2E} {
-		if slo != nil {
-			errs = append(errs, validateDuration(*slo, time.Microsecond, 24*time.Hour, at.Child("slo", name))...)
-		}
-	}
+	errs = append(errs, validateOptional(at.Child("slo"), time.Microsecond, 24*time.Hour,
+		optional{"ttft", w.SLO.TTFT}, optional{"tpot", w.SLO.TPOT}, optional{"e2e", w.SLO.E2E})...)
 	if w.SLO.TTFT != nil && !*w.Streaming {
 		errs = append(errs, field.Forbidden(at.Child("slo", "ttft"), "without streaming there is no time to first token: set streaming: true or drop this limit"))
 	}
@@ -402,12 +399,21 @@ func validateLogging(l *LoggingSpec, at *field.Path) field.ErrorList {
 }
 
 func validateTimeouts(t *TimeoutsSpec, at *field.Path) field.ErrorList {
+	return validateOptional(at, time.Second, 365*24*time.Hour, optional{"queue", t.Queue}, optional{"start", t.Start},
+		optional{"launch", t.Launch}, optional{"execution", t.Execution}, optional{"teardown", t.Teardown}, optional{"report", t.Report})
+}
+
+// optional is a duration that may be left out.
+type optional struct {
+	name  string
+	value *metav1.Duration
+}
+
+func validateOptional(at *field.Path, least, most time.Duration, durations ...optional) field.ErrorList {
 	var errs field.ErrorList
-	for name, d := range map[string]*metav1.Duration{
-		"queue": t.Queue, "start": t.Start, "launch": t.Launch, "execution": t.Execution, "teardown": t.Teardown, "report": t.Report,
-	} {
-		if d != nil {
-			errs = append(errs, validateDuration(*d, time.Second, 365*24*time.Hour, at.Child(name))...)
+	for _, d := range durations {
+		if d.value != nil {
+			errs = append(errs, validateDuration(*d.value, least, most, at.Child(d.name))...)
 		}
 	}
 	return errs
@@ -421,9 +427,9 @@ func validateClusterSpec(s *ClusterSpec, at *field.Path) field.ErrorList {
 	if s.NodeAccess != NodeAccessAuto && s.NodeAccess != NodeAccessFiles {
 		errs = append(errs, field.NotSupported(at.Child("nodeAccess"), clip(s.NodeAccess), []NodeAccess{NodeAccessAuto, NodeAccessFiles}))
 	}
-	for name, p := range map[string]string{"workdir": s.Workdir, "binDir": s.BinDir, "conf": s.Conf} {
-		if p != "" && !path.IsAbs(p) {
-			errs = append(errs, field.Invalid(at.Child(name), clip(p), "use an absolute path"))
+	for _, p := range []struct{ name, value string }{{"workdir", s.Workdir}, {"binDir", s.BinDir}, {"conf", s.Conf}} {
+		if p.value != "" && !path.IsAbs(p.value) {
+			errs = append(errs, field.Invalid(at.Child(p.name), clip(p.value), "use an absolute path"))
 		}
 	}
 	if n := s.Network; n != "" && !networkName.MatchString(n) {

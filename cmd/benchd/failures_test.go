@@ -362,3 +362,22 @@ func TestUpgradeWhileAJobIsQueued(t *testing.T) {
 		t.Errorf("copies for jobs: got %v, want one of each binary", binaries)
 	}
 }
+
+func TestKilledLeadIsRepeatedElsewhere(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t).ready()
+	p.create(newRun("lead", func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(8) }))
+	p.until("lead", time.Minute, api.RunExecuting)
+	var record node.AgentRecord
+	if err := node.ReadJSON(node.Folder(p.allocation("lead-1").Status.Folder).Agent(0), &record); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(record.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	// The other member notices that its lead is gone and ends the job; a new one repeats the run.
+	run := p.until("lead", 4*time.Minute, api.RunCompleted)
+	if n := len(run.Status.Attempts); n != 2 || run.Status.Attempts[0].Outcome.Class != api.FailureInfrastructure {
+		t.Errorf("attempts: got %+v", run.Status.Attempts)
+	}
+}
