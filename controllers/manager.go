@@ -143,7 +143,9 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 			return fmt.Errorf("follow %s: %w", kind, err)
 		}
 		for _, obj := range list.Items {
-			m.notice(obj, false)
+			if !settled(obj) {
+				m.notice(obj, false)
+			}
 		}
 		version, err := strconv.ParseUint(list.ResourceVersion, 10, 64)
 		if err != nil {
@@ -163,12 +165,26 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 	return nil
 }
 
+// settled says that nothing will ever be done about the object as it is: after a restart it need not be looked at.
+func settled(obj api.Object) bool {
+	if obj.GetDeletionTimestamp() != nil {
+		return false
+	}
+	switch o := obj.(type) {
+	case *api.BenchmarkRun:
+		return o.Status.Phase.Terminal()
+	case *api.Allocation:
+		return o.Status.Phase.Terminal()
+	}
+	return false
+}
+
 // notice wakes whoever acts on the object.
 func (m *Manager) notice(obj api.Object, gone bool) {
 	name := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}
 	switch o := obj.(type) {
 	case *api.BenchmarkRun:
-		if !o.Status.Phase.Terminal() || o.DeletionTimestamp != nil {
+		if !settled(o) {
 			m.runs.queue.Add(name)
 		}
 		m.planning.queue.Add(name)

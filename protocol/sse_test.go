@@ -60,6 +60,7 @@ func TestStream(t *testing.T) {
 		"the completions API says text":                {`data: {"choices":[{"text":"x"}]}` + "\n\n" + done, one},
 		"reasoning under both names counts once":       {chunk(`{"reasoning":"hm","reasoning_content":"hm"}`), one},
 		"reasoning alone counts":                       {chunk(`{"content":null,"reasoning":"hm"}`), one},
+		"the older name of reasoning":                  {chunk(`{"reasoning_content":"hm"}`), one},
 		"reasoning and content in one chunk are one":   {chunk(`{"content":"x","reasoning_content":"hm"}`), one},
 		"escaped keys inside the content":              {chunk(`{"content":"\"usage\":{\"completion_tokens\":99},\"error\":{\"message\":\"no\"}"}`), one},
 		"the word error as content":                    {chunk(`{"content":"error"}`), one},

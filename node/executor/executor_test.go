@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +38,7 @@ type fixture struct {
 	url  string
 	llm  string
 	dir  string
+	open atomic.Int64 // connections to the simulated server
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -43,8 +47,18 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	llm := httptest.NewServer(sim.Handler())
-	f := &fixture{t: t, zero: time.Now(), llm: llm.URL, dir: t.TempDir()}
+	f := &fixture{t: t, zero: time.Now(), dir: t.TempDir()}
+	llm := httptest.NewUnstartedServer(sim.Handler())
+	llm.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			f.open.Add(1)
+		case http.StateClosed:
+			f.open.Add(-1)
+		}
+	}
+	llm.Start()
+	f.llm = llm.URL
 	f.exec = New("n1", f.zero, slog.New(slog.DiscardHandler))
 	mux := http.NewServeMux()
 	f.exec.Register(mux)
@@ -154,6 +168,11 @@ func TestLifeOfALoad(t *testing.T) {
 	}
 	if _, err := os.Stat(a.Records + ".done.json"); err != nil {
 		t.Error(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); f.open.Load() > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections stay open after the load", f.open.Load())
+		}
 	}
 	if code, st := f.start(a); code != 200 || st.State != node.ExecutorDone {
 		t.Errorf("start of what is done: %d %+v", code, st)
