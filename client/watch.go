@@ -70,6 +70,7 @@ func stream[T any](ctx context.Context, c *Client, kind, accept string, opts Lis
 	if opts.ResourceVersion != "" {
 		query.Set("resourceVersion", opts.ResourceVersion)
 	}
+	//nolint:bodyclose // the goroutine below closes it at the watch's end
 	resp, err := c.open(ctx, call{method: http.MethodGet, path: collection(kind, opts.Namespace), query: query, accept: accept})
 	if err != nil {
 		return nil, err

@@ -29,6 +29,12 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 	}
 	if found, ok := look.jobs[s.a.Status.JobID]; ok {
 		s.a.Status.MissingSince = nil
+		if found.State == slurmadapter.Failed && found.ExitCode == "" {
+			// The queue does not tell exit codes, and the script's says which of its own checks failed.
+			if looked, err := s.poller.lookup(s.ctx, found.ID, s.a.CreationTimestamp.Time); err == nil && looked.State == found.State {
+				found = looked
+			}
+		}
 		return found, true, nil
 	}
 	if since := s.a.Status.PhaseSince; since != nil && !look.at.After(since.Time.Add(time.Second)) {
@@ -143,7 +149,7 @@ func (s *allocationPass) waiting(job slurmadapter.Job) (result, error) {
 		s.condition(api.ConditionSchedulable, metav1.ConditionTrue, "Waiting", "nothing is known that keeps it from starting")
 	}
 	if limit := a.Spec.Timeouts.Queue; limit != nil && a.Status.PhaseSince != nil && time.Since(a.Status.PhaseSince.Time) > limit.Duration {
-		return s.failed(api.FailureInfrastructure, "QueueTimeout", "job %s pended for over %s (timeouts.queue): %s", job.ID, limit.Duration, a.Status.Job.Explanation)
+		return s.failed(api.FailureUser, "QueueTimeout", "job %s pended for over %s (timeouts.queue): %s", job.ID, limit.Duration, a.Status.Job.Explanation)
 	}
 	return result{after: time.Minute}, nil
 }
@@ -212,7 +218,7 @@ func (s *allocationPass) takeOver(status node.LeadStatus) {
 	case node.LeadReady:
 		a.Status.Servers = status.Servers
 		if a.Status.Phase != api.AllocationReady {
-			s.enter(api.AllocationReady, fmt.Sprintf("%d servers are healthy and prepared", len(status.Servers)))
+			s.enter(api.AllocationReady, fmt.Sprintf("%d of %d servers are healthy and prepared", len(status.Servers), len(status.Servers)))
 		}
 	}
 }

@@ -128,6 +128,7 @@ func (cs *clusters) get(ctx context.Context, name string) (*poller, error) {
 	}
 	adapter, err := cs.cfg.NewCluster(c, cs.cfg.Home, cs.cfg.Binary)
 	if err != nil {
+		cs.report(ctx, name, err)
 		return nil, fmt.Errorf("cluster %q: %w", name, err)
 	}
 	if old := cs.open[name]; old != nil {
@@ -285,7 +286,7 @@ func (p *poller) poll(ctx context.Context, live map[types.UID]tracked) error {
 	now := p.last
 	p.mu.Unlock()
 	if wasOut != (err != nil) {
-		p.report(ctx, err)
+		p.cs.report(ctx, p.name, err)
 	}
 	if err != nil {
 		if !wasOut {
@@ -293,8 +294,8 @@ func (p *poller) poll(ctx context.Context, live map[types.UID]tracked) error {
 		}
 		return err
 	}
-	for uid, t := range live {
-		if before == nil || wasOut || differs(before, now, uid, t.jobID) {
+	for _, t := range live {
+		if before == nil || wasOut || differs(before, now, t.jobID) {
 			p.cs.changed(t.name)
 		}
 	}
@@ -314,7 +315,7 @@ func (p *poller) newLook(at time.Time, jobs []slurmadapter.Job) *look {
 }
 
 // differs says whether an Allocation has something to see in the newer look. One without a stored job waits for any look.
-func differs(before, now *look, uid types.UID, jobID string) bool {
+func differs(before, now *look, jobID string) bool {
 	if jobID == "" {
 		return true
 	}
@@ -377,46 +378,53 @@ func (p *poller) describe(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	return p.updateStatus(ctx, func(s *api.ClusterStatus) {
-		s.Version, s.Accounting = info.Version, info.Accounting
-		meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: "Reachable", Status: metav1.ConditionTrue, Reason: "Answers", Message: "the cluster answers"})
-	}, "", "") == nil
+	err = p.cs.updateStatus(ctx, p.name, func(_ *store.Tx, c *api.Cluster) error {
+		c.Status.Version, c.Status.Accounting = info.Version, info.Accounting
+		return nil
+	})
+	if err != nil {
+		return false
+	}
+	p.cs.report(ctx, p.name, nil)
+	return true
 }
 
-// report tells an outage's beginning and end on the Cluster object.
-func (p *poller) report(ctx context.Context, outage error) {
-	cond := metav1.Condition{Type: "Reachable", Status: metav1.ConditionTrue, Reason: "Answers", Message: "the cluster answers again"}
+// report tells on the Cluster object that the cluster cannot be reached, or can again.
+func (cs *clusters) report(ctx context.Context, name string, outage error) {
+	cond := metav1.Condition{Type: "Reachable", Status: metav1.ConditionTrue, Reason: "Answers", Message: "the cluster answers"}
+	kind := api.EventNormal
 	if outage != nil {
+		kind = api.EventWarning
 		cond = metav1.Condition{Type: "Reachable", Status: metav1.ConditionFalse, Reason: "Outage", Message: outage.Error()}
 		if errors.Is(outage, slurmadapter.ErrMissing) {
 			cond.Reason = "CommandsMissing"
 		}
 	}
-	eventType := api.EventNormal
-	if outage != nil {
-		eventType = api.EventWarning
-	}
-	err := p.updateStatus(ctx, func(s *api.ClusterStatus) { meta.SetStatusCondition(&s.Conditions, cond) }, eventType, cond.Message)
+	err := cs.updateStatus(ctx, name, func(tx *store.Tx, c *api.Cluster) error {
+		if !meta.SetStatusCondition(&c.Status.Conditions, cond) {
+			return nil
+		}
+		return tx.Event(c, kind, "Reachability", cond.Message)
+	})
 	if err != nil && ctx.Err() == nil {
-		p.cs.log.Warn("write the cluster's status", "cluster", p.name, "error", err)
+		cs.log.Warn("write the cluster's status", "cluster", name, "error", err)
 	}
 }
 
-func (p *poller) updateStatus(ctx context.Context, change func(*api.ClusterStatus), eventType, message string) error {
-	return p.cs.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		obj, err := tx.Get(api.KindCluster, "", p.name)
+func (cs *clusters) updateStatus(ctx context.Context, name string, change func(*store.Tx, *api.Cluster) error) error {
+	return cs.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		obj, err := tx.Get(api.KindCluster, "", name)
 		if err != nil {
 			return err
 		}
 		c, ok := obj.(*api.Cluster)
 		if !ok {
-			return fmt.Errorf("cluster %s is stored as %T", p.name, obj)
+			return fmt.Errorf("cluster %s is stored as %T", name, obj)
 		}
-		change(&c.Status)
-		if err := tx.PutStatus(c); err != nil || eventType == "" {
+		if err := change(tx, c); err != nil {
 			return err
 		}
-		return tx.Event(c, eventType, "Reachability", message)
+		return tx.PutStatus(c)
 	})
 }
 

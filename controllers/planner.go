@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,11 +30,15 @@ type planner struct {
 
 	mu      sync.Mutex
 	live    map[string]map[types.UID]bool     // by cluster: Allocations that have not ended
+	most    map[string]int                    // by cluster: how many may be live
 	waiting map[string][]types.NamespacedName // by cluster: runs for which there was no room, first come first
 }
 
+// planRetry is how long a run waits for what its user has to mend: a Cluster object, a name.
+const planRetry = 5 * time.Second
+
 func newPlanner(s *store.Store, cs *clusters, log *slog.Logger) *planner {
-	return &planner{store: s, clusters: cs, log: log, live: map[string]map[types.UID]bool{}, waiting: map[string][]types.NamespacedName{}}
+	return &planner{store: s, clusters: cs, log: log, live: map[string]map[types.UID]bool{}, most: map[string]int{}, waiting: map[string][]types.NamespacedName{}}
 }
 
 // track counts live Allocations, and gives the room of one that ended to the run that waits longest.
@@ -47,43 +53,62 @@ func (p *planner) track(a *api.Allocation, live bool) {
 		p.live[cluster][a.UID] = true
 		return
 	}
-	if !p.live[cluster][a.UID] {
-		return
-	}
 	delete(p.live[cluster], a.UID)
-	if queue := p.waiting[cluster]; len(queue) > 0 {
-		p.waiting[cluster] = queue[1:]
-		p.wake(queue[0])
-	}
+	p.rouse()
 }
 
 // room says whether another Allocation may be queued; if not, the run is put in line.
 func (p *planner) room(cluster string, run types.NamespacedName, most int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.most[cluster] = most
 	if len(p.live[cluster]) < most {
 		return true
 	}
-	for _, other := range p.waiting[cluster] {
-		if other == run {
-			return false
-		}
+	if !slices.Contains(p.waiting[cluster], run) {
+		p.waiting[cluster] = append(p.waiting[cluster], run)
 	}
-	p.waiting[cluster] = append(p.waiting[cluster], run)
 	return false
+}
+
+// rouse wakes as many of those in line as there is room for. One that was woken and needs no room after all (deleted,
+// cancelled) rouses the next in its turn. It must be called with the lock held.
+func (p *planner) rouse() {
+	for cluster, line := range p.waiting {
+		n := min(len(line), p.most[cluster]-len(p.live[cluster]))
+		for _, run := range line[:max(0, n)] {
+			p.wake(run)
+		}
+		p.waiting[cluster] = line[max(0, n):]
+	}
+}
+
+// pass gives the turn of a run that needs no room to the next.
+func (p *planner) pass(run types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for cluster, line := range p.waiting {
+		p.waiting[cluster] = slices.DeleteFunc(line, func(other types.NamespacedName) bool { return other == run })
+	}
+	p.rouse()
 }
 
 func (p *planner) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
 	run, err := store.Get[*api.BenchmarkRun](ctx, p.store, key.Namespace, key.Name)
+	if apierrors.IsNotFound(err) {
+		p.pass(key)
+		return result{}, nil
+	}
 	if err != nil {
-		return result{}, ignoreGone(err)
+		return result{}, err
 	}
 	if err := p.letGo(ctx, run); err != nil {
 		return result{}, err
 	}
 	if needsAllocation(run) {
-		return result{}, p.bind(ctx, run)
+		return p.bind(ctx, run)
 	}
+	p.pass(key)
 	return result{}, nil
 }
 
@@ -166,39 +191,39 @@ func reusable(run *api.BenchmarkRun, a *api.Allocation) bool {
 
 // bind gives the current attempt an Allocation: the one before when its servers are fine, else a new one. Its name is
 // made of run and attempt, so that a repetition after a crash finds what was made.
-func (p *planner) bind(ctx context.Context, run *api.BenchmarkRun) error {
+func (p *planner) bind(ctx context.Context, run *api.BenchmarkRun) (result, error) {
 	attempt := int32(len(run.Status.Attempts))
 	if ref := run.Status.AllocationRef; ref != nil {
 		a, err := store.Get[*api.Allocation](ctx, p.store, run.Namespace, ref.Name)
 		if err == nil && string(a.UID) == ref.UID && reusable(run, a) {
-			return p.writeRef(ctx, run, a, attempt)
+			return result{}, p.writeRef(ctx, run, a, attempt)
 		}
 	}
 	cluster, err := p.clusters.settings(ctx, run.Spec.Cluster)
 	if err != nil {
-		return p.wait(ctx, run, "ClusterUnknown", err.Error())
+		return result{after: planRetry}, p.wait(ctx, run, "ClusterUnknown", err.Error())
 	}
 	name := allocationName(run, attempt)
 	a, err := store.Get[*api.Allocation](ctx, p.store, run.Namespace, name)
 	if err == nil {
 		if metav1.IsControlledBy(a, run) {
-			return p.writeRef(ctx, run, a, attempt)
+			return result{}, p.writeRef(ctx, run, a, attempt)
 		}
-		return p.wait(ctx, run, "NameTaken", fmt.Sprintf("allocation %s exists and belongs to another run; it has to go first", name))
+		return result{after: planRetry}, p.wait(ctx, run, "NameTaken", fmt.Sprintf("allocation %s exists and belongs to another run; it has to go first", name))
 	}
 	if !apierrors.IsNotFound(err) {
-		return err
+		return result{}, err
 	}
 	key := types.NamespacedName{Namespace: run.Namespace, Name: run.Name}
 	if !p.room(run.Spec.Cluster, key, int(cluster.MaxQueued)) {
-		return p.wait(ctx, run, "QueueLimit", fmt.Sprintf("waiting for one of the %d jobs that benchd may have in the queue of cluster %s (spec.maxQueued)", cluster.MaxQueued, run.Spec.Cluster))
+		return result{}, p.wait(ctx, run, "QueueLimit", fmt.Sprintf("waiting for one of the %d jobs that benchd may have in the queue of cluster %s (spec.maxQueued)", cluster.MaxQueued, run.Spec.Cluster))
 	}
 	a = NewAllocation(run, name)
 	if err := p.store.Create(ctx, a); err != nil {
-		return err
+		return result{}, err
 	}
 	p.track(a, true)
-	return p.writeRef(ctx, run, a, attempt)
+	return result{}, p.writeRef(ctx, run, a, attempt)
 }
 
 func allocationName(run *api.BenchmarkRun, attempt int32) string {

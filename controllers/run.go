@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"crypto/sha256"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -158,7 +157,7 @@ func (s *runPass) enter(phase api.RunPhase, message string) {
 		a.Phases = append(a.Phases, api.PhaseTime{Phase: phase, Since: metav1.NowMicro()})
 	}
 	kind := api.EventNormal
-	if phase == api.RunFailed {
+	if a := s.attempt(); phase == api.RunFailed || phase == api.RunTearingDown && a != nil && a.Outcome.Result == api.ResultFailed {
 		kind = api.EventWarning
 	}
 	s.events = append(s.events, event{kind, string(phase), message})

@@ -77,7 +77,7 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 	}
 	summary, err := report.Compute(filepath.Join(attempt.Folder, "results"), report.Input{
 		Run: s.run.Name, UID: string(s.run.UID), Service: spec.Service.Name, Model: spec.Service.Model, Version: s.version,
-		Attempt: attempt.Number, Clients: clients, ClientsOnServers: shared, Capped: spec.Workload.Load.MaxConcurrency > 0,
+		Attempt: attempt.Number, Clients: clients, ClientsOnServers: shared, Capped: spec.Workload.Load.MaxConcurrency > 0, Interrupted: s.run.Status.Outcome.Result != api.ResultSucceeded,
 	})
 	if err != nil {
 		return nil, err

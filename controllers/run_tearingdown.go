@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	api "github.com/benchd/benchd/api/v1alpha1"
 
 	"github.com/benchd/benchd/api/node"
@@ -81,6 +83,9 @@ func (s *runPass) again() (result, error) {
 		return result{after: wait}, nil
 	}
 	s.newAttempt()
+	for _, kind := range []string{api.ConditionScheduled, api.ConditionDeployed} {
+		s.condition(kind, metav1.ConditionFalse, "NextAttempt", "the next attempt begins anew")
+	}
 	previous := s.run.Status.Attempts[len(s.run.Status.Attempts)-2].Outcome
 	s.enter(api.RunPending, fmt.Sprintf("attempt %d of %d, after %s: %s",
 		len(s.run.Status.Attempts), *s.run.Spec.BackoffLimit+1, previous.Reason, previous.Message))

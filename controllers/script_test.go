@@ -183,6 +183,7 @@ func TestScriptStartsOnce(t *testing.T) {
 	}
 	for i, want := range []int{0, claimedExit} {
 		cmd := exec.Command("/bin/bash", path)
+		cmd.Dir = string(h.folder)
 		cmd.Env = []string{"PATH=" + h.bin + ":/usr/bin:/bin", fmt.Sprintf("SLURM_JOB_ID=%d", 7+i)}
 		out, _ := cmd.CombinedOutput()
 		if got := cmd.ProcessState.ExitCode(); got != want {

@@ -205,7 +205,10 @@ func TestRead(t *testing.T) {
 			if diff := cmp.Diff(want, string(docs[0].Raw)); diff != "" {
 				t.Errorf("raw (-want +got):\n%s", diff)
 			}
-			got := docs[0].Object.(*v1alpha1.BenchmarkRun)
+			got, ok := docs[0].Object.(*v1alpha1.BenchmarkRun)
+			if !ok {
+				t.Fatalf("object is a %T", docs[0].Object)
+			}
 			if got.Kind != v1alpha1.KindBenchmarkRun || got.Spec.Cluster != "default" || got.Namespace != "default" {
 				t.Errorf("object without kind or defaults: %+v", got)
 			}
@@ -233,7 +236,10 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := docs[0].Object.(*v1alpha1.BenchmarkRun)
+	want, ok := docs[0].Object.(*v1alpha1.BenchmarkRun)
+	if !ok {
+		t.Fatalf("object is a %T", docs[0].Object)
+	}
 	want.UID, want.ResourceVersion, want.Generation = "u", "7", 2
 	want.CreationTimestamp = metav1.Unix(1_700_000_000, 0)
 	want.Finalizers = []string{v1alpha1.FinalizerCluster}

@@ -56,7 +56,7 @@ func (o *object) convertMap(n *node, s *jsonschema.Schema, path string) map[stri
 	for i, k := range n.keys {
 		value, name := n.values[i], k.name
 		if !knownField(s, name) {
-			if name = o.unknownField(n, s, path, k, value); name == "" {
+			if name = o.unknownField(n, s, path, k); name == "" {
 				continue
 			}
 		}
@@ -77,7 +77,7 @@ func (o *object) convertMap(n *node, s *jsonschema.Schema, path string) map[stri
 
 // unknownField reports a field that the schema does not have. It returns the name of the field beside it that was
 // likely meant, if that is free, so that what was written there is checked as well.
-func (o *object) unknownField(n *node, s *jsonschema.Schema, path string, k key, value *node) string {
+func (o *object) unknownField(n *node, s *jsonschema.Schema, path string, k key) string {
 	at := childPath(path, clip(k.name))
 	o.at[at] = entry{k, &node{kind: kindMap}} // the fault is in the key
 	if len(o.errs) >= maxSuggested {

@@ -225,7 +225,8 @@ func TestWhatIsSent(t *testing.T) {
 		want   map[string]any
 	}{
 		"chat, streamed": {
-			OpenAI{Model: "m", Chat: true, Streaming: true, APIKey: "k"}, "/v1/chat/completions",
+			OpenAI{Model: "m", Chat: true, Streaming: true, APIKey: "k"},
+			"/v1/chat/completions",
 			map[string]any{"messages": []any{map[string]any{"role": "user", "content": "tell me"}}, "stream": true, "stream_options": map[string]any{"include_usage": true}},
 		},
 		"completions, in one piece": {OpenAI{Model: "m", APIKey: "k"}, "/v1/completions", map[string]any{"prompt": "tell me", "stream": false}},

@@ -37,7 +37,6 @@ func (u usage) settle(r *Result) {
 func (s *stream) feed(data []byte, at time.Time) bool {
 	s.read = at
 	for len(data) > 0 {
-		line := data
 		end := bytes.IndexByte(data, '\n')
 		if end < 0 {
 			s.partial = append(s.partial, data...)
@@ -47,6 +46,7 @@ func (s *stream) feed(data []byte, at time.Time) bool {
 			}
 			return true
 		}
+		var line []byte
 		line, data = data[:end], data[end+1:]
 		if len(s.partial) > 0 {
 			line = append(s.partial, line...)

@@ -17,6 +17,8 @@ type Input struct {
 	Clients int
 	// ClientsOnServers: client nodes that also ran servers.
 	ClientsOnServers bool
+	// Interrupted: the load did not come to its planned end, so rates over the whole window say nothing.
+	Interrupted bool
 	// Capped: the load had a concurrency cap, so the sent rate may lie below the offered one.
 	Capped bool
 }

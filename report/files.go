@@ -97,9 +97,16 @@ type named struct {
 
 func distributions(s *Summary) []named {
 	return []named{
-		{"ttft", &s.TTFT}, {"itl", &s.ITL}, {"icl", &s.ICL}, {"tpot", &s.TPOT}, {"e2e", &s.E2E},
-		{"normalizedLatency", &s.NormalizedLatency}, {"scheduleLag", &s.ScheduleLag}, {"capWait", &s.CapWait},
-		{"ttftFromIntent", &s.TTFTFromIntent}, {"e2eFromIntent", &s.E2EFromIntent},
+		{"ttft", &s.TTFT},
+		{"itl", &s.ITL},
+		{"icl", &s.ICL},
+		{"tpot", &s.TPOT},
+		{"e2e", &s.E2E},
+		{"normalizedLatency", &s.NormalizedLatency},
+		{"scheduleLag", &s.ScheduleLag},
+		{"capWait", &s.CapWait},
+		{"ttftFromIntent", &s.TTFTFromIntent},
+		{"e2eFromIntent", &s.E2EFromIntent},
 	}
 }
 
@@ -110,8 +117,15 @@ type statistic struct {
 
 func (d *Distribution) statistics() []statistic {
 	return []statistic{
-		{"mean", d.Mean}, {"std", d.Std}, {"min", d.Min}, {"max", d.Max}, {"p50", d.P50}, {"p90", d.P90}, {"p95", d.P95},
-		{"p99", d.P99}, {"p999", d.P999},
+		{"mean", d.Mean},
+		{"std", d.Std},
+		{"min", d.Min},
+		{"max", d.Max},
+		{"p50", d.P50},
+		{"p90", d.P90},
+		{"p95", d.P95},
+		{"p99", d.P99},
+		{"p999", d.P999},
 	}
 }
 

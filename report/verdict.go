@@ -22,6 +22,7 @@ func (a *accumulator) judge() Verdict {
 		}
 	}
 	add(&invalid, s.Requests.Succeeded == 0, "no request of the measured window succeeded")
+	add(&invalid, a.in.Interrupted, "the load was ended before its time; rates are taken over the whole planned window")
 	complete := 0
 	for _, n := range s.PerNode {
 		if n.Complete {

@@ -122,6 +122,9 @@ func ParseDummyConfig(config map[string]any) (simulate.Config, error) {
 	return sim, err
 }
 
+// direct asks a server; a proxy that the site sets for the world outside has no place in between.
+var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 func getJSON(ctx context.Context, url, apiKey string, v any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -130,7 +133,7 @@ func getJSON(ctx context.Context, url, apiKey string, v any) error {
 	if apiKey != "" {
 		req.Header.Set("Authorization", "Bearer "+apiKey)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := direct.Do(req)
 	if err != nil {
 		return err
 	}

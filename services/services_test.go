@@ -43,8 +43,10 @@ func TestValidate(t *testing.T) {
 		"a rate over 1":          {config("faults", map[string]any{"errorRate": 1.5}), []string{"faults.errorRate"}},
 		"an odd distribution":    {config("itlDist", "pareto"), []string{"itlDist", "lognormal"}},
 		"a value JSON lacks":     {config("ttft", func() {}), []string{"encode"}},
-		"GPUs shared unevenly": {func(s *api.BenchmarkRunSpec) { s.Service.Replicas = 3; s.Nodes.Servers.GPUs = 4 },
-			[]string{"spec.service.replicas: Invalid value: 3: 3 replicas on each node cannot share its 4 GPUs evenly"}},
+		"GPUs shared unevenly": {
+			func(s *api.BenchmarkRunSpec) { s.Service.Replicas = 3; s.Nodes.Servers.GPUs = 4 },
+			[]string{"spec.service.replicas: Invalid value: 3: 3 replicas on each node cannot share its 4 GPUs evenly"},
+		},
 		"GPUs shared evenly": {func(s *api.BenchmarkRunSpec) { s.Service.Replicas = 2; s.Nodes.Servers.GPUs = 4 }, nil},
 	} {
 		errs := Validate(spec(tc.change))

@@ -105,7 +105,7 @@ func TestClientThatLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, Config{Concurrency: 1, Faults: Faults{HangRate: 1}})
 		first, leave := context.WithCancel(t.Context())
-		go f.client.Do(f.request(first, "/generate", `{"prompt":"a"}`)) //nolint:errcheck,bodyclose // never answered
+		go f.client.Do(f.request(first, "/generate", `{"prompt":"a"}`)) //nolint:errcheck // never answered
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

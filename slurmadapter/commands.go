@@ -45,7 +45,7 @@ func commandEnv(environ []string, conf string) []string {
 	env := make([]string, 0, len(environ)+3)
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
-		if name != "SLURM_CONF" && hasAnyPrefix(name, "SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_", "LC_", "LANG") {
+		if name != "SLURM_CONF" && name != "SLURM_JWT" && hasAnyPrefix(name, "SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_", "LC_", "LANG") {
 			continue
 		}
 		if name == "SLURM_CONF" && conf != "" {

@@ -234,7 +234,8 @@ func TestCommandEnv(t *testing.T) {
 	}{
 		"what a job or a user's defaults set is taken out": {
 			[]string{"PATH=/bin", "HOME=/h", "SLURM_JOB_ID=3", "SBATCH_PARTITION=x", "SQUEUE_FORMAT=y", "SACCT_FORMAT=z", "SCONTROL_ALL=1", "SCANCEL_INTERACTIVE=1", "LANG=de", "LANGUAGE=de", "LC_TIME=de", "SLURM_TIME_FORMAT=relative", "SQUEUE_SORT=i"},
-			"", []string{"PATH=/bin", "HOME=/h", "LC_ALL=C", "SLURM_TIME_FORMAT=%s"},
+			"",
+			[]string{"PATH=/bin", "HOME=/h", "LC_ALL=C", "SLURM_TIME_FORMAT=%s"},
 		},
 		"the site's SLURM_CONF stays": {
 			[]string{"SLURM_CONF=/etc/x"}, "", []string{"SLURM_CONF=/etc/x", "LC_ALL=C", "SLURM_TIME_FORMAT=%s"},

@@ -27,6 +27,7 @@ import (
 
 	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
@@ -147,9 +148,9 @@ func openFile(path string, readOnly bool) (*bolt.DB, error) {
 	}
 	db, err := bolt.Open(path, 0o600, opts)
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open store %s: %w: stop the other control plane first", path, ErrLocked)
-	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrVersionMismatch), errors.Is(err, bolt.ErrChecksum):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
 		return nil, fmt.Errorf("open store %s: %w (%w): move it away, or restore a backup made with `benchd store backup`", path, ErrForeign, err)
 	case err != nil:
 		return nil, fmt.Errorf("open store %s: %w", path, err)

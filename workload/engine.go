@@ -181,7 +181,8 @@ func (l *Load) index(j int64) int64 { return j*int64(l.plan.Ranks) + int64(l.pla
 
 // send sends request k and records it. It says whether the request succeeded.
 func (l *Load) send(ctx context.Context, k int64, intended time.Time, waited time.Duration) bool {
-	target := l.plan.Targets[int(k)%len(l.plan.Targets)]
+	// Round robin on every node, each beginning at another server, so that no node is tied to one server.
+	target := l.plan.Targets[(k/int64(l.plan.Ranks)+k%int64(l.plan.Ranks))%int64(len(l.plan.Targets))]
 	prompt := l.prompts.Prompt(k)
 	tokens := int(l.plan.Workload.Output.Tokens)
 	l.inFlight.Add(1)

@@ -46,7 +46,7 @@ func setRunDefaults(run *BenchmarkRun) {
 	setDefault(&s.Service.NodesPerReplica, 1)
 	setDefault(&s.Service.Replicas, max(1, *s.Nodes.Servers.Count/max(1, s.Service.NodesPerReplica)))
 	setDuration(&s.Service.Health.Timeout, 10*time.Minute)
-	setDuration(&s.Service.Health.Interval, time.Second)
+	setDuration(&s.Service.Health.Interval, 250*time.Millisecond)
 	setDefault(&s.Container.Runtime, RuntimeNone)
 
 	setWorkloadDefaults(&s.Workload)

@@ -14,7 +14,7 @@ func newCancelCommand(o *options) *cobra.Command {
 		Short: "End runs, whatever their phase; what they have measured is kept",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := connectRunning(cmd.Context(), o.home)
+			c, err := connectRunning(cmd.Context(), o.home)
 			if err != nil {
 				return err
 			}

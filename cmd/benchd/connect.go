@@ -24,19 +24,19 @@ func connect(dir home.Dir) (*client.Client, error) {
 }
 
 // connectRunning connects to a control plane that is to be there already.
-func connectRunning(ctx context.Context, named string) (*client.Client, home.Dir, error) {
+func connectRunning(ctx context.Context, named string) (*client.Client, error) {
 	dir, err := home.Locate(named)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	c, err := connect(dir)
 	if err != nil {
-		return nil, dir, err
+		return nil, err
 	}
 	if err := c.Ready(ctx); errors.Is(err, client.ErrNoServer) {
-		return nil, dir, exitError{exitNoServer, fmt.Errorf("no control plane answers for %s: start one with `benchd serve --detach`", dir)}
+		return nil, exitError{exitNoServer, fmt.Errorf("no control plane answers for %s: start one with `benchd serve --detach`", dir)}
 	}
-	return c, dir, nil
+	return c, nil
 }
 
 // connectOrStart connects, and starts a control plane in the background where none answers.

@@ -21,7 +21,7 @@ func newDeleteCommand(o *options) *cobra.Command {
 stay, unless --purge asks that they go too.`,
 		Example: "  benchd delete run my-run\n  benchd delete runs -l team=inference\n  benchd delete -f run.yaml --purge",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := connectRunning(cmd.Context(), o.home)
+			c, err := connectRunning(cmd.Context(), o.home)
 			if err != nil {
 				return err
 			}

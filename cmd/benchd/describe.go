@@ -28,7 +28,7 @@ func newDescribeCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, _, err := connectRunning(cmd.Context(), o.home)
+			c, err := connectRunning(cmd.Context(), o.home)
 			if err != nil {
 				return err
 			}

@@ -18,7 +18,7 @@ func newEventsCommand(o *options) *cobra.Command {
 		Use:   "events [RUN]",
 		Short: "Show what happened, in the order of time",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := connectRunning(cmd.Context(), o.home)
+			c, err := connectRunning(cmd.Context(), o.home)
 			if err != nil {
 				return err
 			}

@@ -45,7 +45,7 @@ func newGetCommand(o *options) *cobra.Command {
 				_, err := kindOf(args[0]) // `get my-run` is more likely a misspelt kind
 				return err
 			}
-			c, _, err := connectRunning(cmd.Context(), o.home)
+			c, err := connectRunning(cmd.Context(), o.home)
 			if err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ func newLogsCommand(o *options) *cobra.Command {
 		Short: "Show the logs of all nodes of a run, merged in the order of time",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := connectRunning(cmd.Context(), o.home)
+			c, err := connectRunning(cmd.Context(), o.home)
 			if err != nil {
 				return err
 			}

@@ -30,7 +30,7 @@ func newReportCommand(o *options) *cobra.Command {
 			if !known {
 				return exitError{exitInvalid, fmt.Errorf("format %q is not known: use md, json or csv", format)}
 			}
-			c, _, err := connectRunning(cmd.Context(), o.home)
+			c, err := connectRunning(cmd.Context(), o.home)
 			if err != nil {
 				return err
 			}

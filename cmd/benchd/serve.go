@@ -191,14 +191,15 @@ func detach(ctx context.Context, dir home.Dir, o serveOptions, say func(string, 
 	defer tick.Stop()
 	for {
 		if c, err := connect(dir); err == nil && c.Ready(ctx) == nil {
-			say("control plane started in the background (process %d, log %s)", child.Process.Pid, dir.Log())
-			return nil
+			owner, err := dir.Owner()
+			say("control plane started in the background (process %d, log %s)", owner.PID, dir.Log())
+			return err
 		}
 		select {
 		case err := <-ended:
 			// Another one may have been quicker: then it is the one that is waited for.
 			if owner, ownerErr := dir.Owner(); ownerErr != nil || !owner.Alive() {
-				return fmt.Errorf("start a control plane: it ended at once (%v): %s", err, lastLines(dir.Log()))
+				return fmt.Errorf("start a control plane: it ended at once (%w): %s", err, lastLines(dir.Log()))
 			}
 			ended = nil
 		case <-ctx.Done():

@@ -16,7 +16,7 @@ func newVersionCommand(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			say(cmd)("benchd %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			c, _, err := connectRunning(cmd.Context(), o.home)
+			c, err := connectRunning(cmd.Context(), o.home)
 			var exit exitError
 			if errors.As(err, &exit) && exit.code == exitNoServer {
 				say(cmd)("control plane: none answers")

@@ -37,7 +37,7 @@ their end, the exit code tells how they ended.`,
 				ctx, cancel = context.WithTimeout(ctx, timeout)
 				defer cancel()
 			}
-			c, _, err := connectRunning(ctx, o.home)
+			c, err := connectRunning(ctx, o.home)
 			if err != nil {
 				return err
 			}

@@ -167,7 +167,7 @@ func (l *lead) start(ctx context.Context) error {
 			return fail(api.FailureInfrastructure, "AgentsMissing",
 				"%s after %s: see the job's output, and check that nodes reach each other on the network", problem, l.manifest.StartTimeout.Duration)
 		}
-		if err := pause(ctx, leadPoll); err != nil {
+		if err := pause(ctx); err != nil {
 			return l.ended("while its agents were starting")
 		}
 	}
@@ -214,7 +214,7 @@ func (l *lead) prepare(ctx context.Context) error {
 		l.set(func(st *node.LeadStatus) {
 			st.Message = fmt.Sprintf("%d of %d servers are ready; waiting for %s", len(servers)-len(waiting), len(l.manifest.Replicas), strings.Join(waiting, "; "))
 		})
-		if pause(ctx, leadPoll) != nil {
+		if pause(ctx) != nil {
 			return l.ended("while its servers were starting")
 		}
 	}
@@ -276,7 +276,7 @@ func (l *lead) workOrders(ctx context.Context) (string, error) {
 			if idle := time.Since(idleSince); idle > l.manifest.IdleTimeout.Duration {
 				return fmt.Sprintf("no order for %s", l.manifest.IdleTimeout.Duration), nil
 			}
-			if pause(ctx, leadPoll) != nil {
+			if pause(ctx) != nil {
 				return "the job was ended from outside", nil
 			}
 			continue
@@ -338,8 +338,9 @@ func (l *lead) withRole(role string) []*member {
 	return out
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
+// pause waits until it is time to look again.
+func pause(ctx context.Context) error {
+	timer := time.NewTimer(leadPoll)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -230,7 +230,7 @@ func (a *attempt) execute(ctx context.Context) error {
 		if time.Now().After(deadline) {
 			return fail(api.FailureWorkload, "ExecutionTimeout", "the clients had not ended %s after the load's planned end", a.order.Timeouts.Execution.Duration)
 		}
-		if pause(ctx, leadPoll) != nil {
+		if pause(ctx) != nil {
 			return a.ended("while the load was being made")
 		}
 	}

@@ -23,6 +23,7 @@ func ownsListener(pid int, address string, port int) (bool, error) {
 	}
 	inodes := map[string]bool{}
 	want := net.ParseIP(address)
+	//nolint:staticcheck // netlink, which is recommended instead, is not open to every container; /proc is
 	for _, read := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
 		lines, err := read()
 		if err != nil {

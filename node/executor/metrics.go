@@ -3,6 +3,7 @@ package executor
 import (
 	"math"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ const rateSlots = int(rateWindow/time.Second) + 1
 type rateSlot struct{ second, count atomic.Int64 }
 
 func newMetrics(service, run, nodeName string) *metrics {
+	service = strings.ReplaceAll(service, "-", "_") // as Prometheus wants names
 	labels := prometheus.Labels{"run": run, "node": nodeName}
 	m := &metrics{registry: prometheus.NewRegistry(), started: time.Now()}
 	m.running = prometheus.NewGauge(prometheus.GaugeOpts{Name: service + "_workload_running", Help: "1 while the load is being made.", ConstLabels: labels})

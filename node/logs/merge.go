@@ -147,6 +147,7 @@ func (h *lineHeap) Push(x any) {
 		*h = append(*h, s)
 	}
 }
+
 func (h *lineHeap) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]

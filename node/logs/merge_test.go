@@ -54,25 +54,29 @@ func TestMerge(t *testing.T) {
 		"nothing": {nil, "", "", nil},
 		"two nodes in the order of time": {
 			map[string]string{"n2/client-load.log": at(2, "out", "b"), "n1/server-a.log": at(1, "out", "a") + at(3, "err", "c c")},
-			line(1, "[n1] [server] a") + line(2, "[n2] [client] b") + line(3, "[n1] [server] c c"), line(3, "[n1] [server] c c"), []string{"n1", "n2"},
+			line(1, "[n1] [server] a") + line(2, "[n2] [client] b") + line(3, "[n1] [server] c c"), line(3, "[n1] [server] c c"),
+			[]string{"n1", "n2"},
 		},
 		"the same instant: by node": {
 			map[string]string{"n2/client-x.log": at(1, "out", "b"), "n1/client-x.log": at(1, "out", "a")},
-			line(1, "[n1] [client] a") + line(1, "[n2] [client] b"), "", []string{"n1", "n2"},
+			line(1, "[n1] [client] a") + line(1, "[n2] [client] b"), "",
+			[]string{"n1", "n2"},
 		},
 		"a last line that is being written": {
 			map[string]string{"n1/server-a.log": at(1, "out", "a") + strings.TrimSuffix(at(2, "out", "b"), "\n")}, line(1, "[n1] [server] a"), "", []string{"n1"},
 		},
 		"binary noise between lines": {
 			map[string]string{"n1/server-a.log": at(1, "out", "a") + "\x00\x00\xff noise\n\n" + at(2, "out", "b")},
-			line(1, "[n1] [server] a") + line(2, "[n1] [server] b"), "", []string{"n1"},
+			line(1, "[n1] [server] a") + line(2, "[n1] [server] b"), "",
+			[]string{"n1"},
 		},
 		"an empty line and one of spaces": {
 			map[string]string{"n1/server-a.log": at(1, "out", "") + at(2, "out", "  x ")}, line(1, "[n1] [server] ") + line(2, "[n1] [server]   x "), "", []string{"n1"},
 		},
 		"a clock set back keeps the file's order": {
 			map[string]string{"n1/server-a.log": at(5, "out", "a") + at(3, "out", "b") + at(6, "out", "c"), "n2/server-b.log": at(4, "out", "z")},
-			line(4, "[n2] [server] z") + line(5, "[n1] [server] a") + line(5, "[n1] [server] b") + line(6, "[n1] [server] c"), "", []string{"n1", "n2"},
+			line(4, "[n2] [server] z") + line(5, "[n1] [server] a") + line(5, "[n1] [server] b") + line(6, "[n1] [server] c"), "",
+			[]string{"n1", "n2"},
 		},
 		"lines after the end are left out": {
 			map[string]string{"n1/server-a.log": at(100, "out", "a") + at(100.001, "out", "b") + at(200, "out", "c")}, line(100, "[n1] [server] a"), "", []string{"n1"},

@@ -95,9 +95,11 @@ func (s *Sampler) sample(fs procfs.FS, before procfs.Stat) ([]string, procfs.Sta
 
 // busy is the share of CPU time between two readings that was not idle, in percent of all CPUs.
 func busy(a, b procfs.CPUStat) float64 {
+	// The kernel's idle and iowait counters may step back a little between two readings.
 	idle := b.Idle + b.Iowait - a.Idle - a.Iowait
 	work := b.User + b.Nice + b.System + b.IRQ + b.SoftIRQ + b.Steal - a.User - a.Nice - a.System - a.IRQ - a.SoftIRQ - a.Steal
-	if idle+work <= 0 {
+	idle, work = max(0, idle), max(0, work)
+	if idle+work == 0 {
 		return 0
 	}
 	return 100 * work / (idle + work)

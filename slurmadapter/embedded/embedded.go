@@ -149,7 +149,7 @@ func (c *Cluster) Release(ctx context.Context, id string) error {
 			if exists(filepath.Join(dir, "released")) {
 				return nil
 			}
-			return fmt.Errorf("release job %s: its supervisor ended at once (%v), see %s", id, err, log.Name())
+			return fmt.Errorf("release job %s: its supervisor ended at once (%w), see %s", id, err, log.Name())
 		case <-tick.C:
 			if exists(filepath.Join(dir, "released")) {
 				return nil
