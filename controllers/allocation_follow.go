@@ -92,10 +92,11 @@ func (s *allocationPass) follow() (result, error) {
 
 // whileUnknown goes by the lead alone while Slurm does not tell: the job goes on.
 func (s *allocationPass) whileUnknown() (result, error) {
-	if s.a.Status.Phase != api.AllocationQueued || node.Exists(node.Folder(s.a.Status.Folder).Lead()) {
-		if res, err := s.lead(false); err != nil || s.a.Status.Phase == api.AllocationReleasing {
-			return res, err
-		}
+	if s.a.Status.Phase == api.AllocationQueued && !node.Exists(node.Folder(s.a.Status.Folder).Lead()) {
+		return result{after: time.Minute}, nil // the next look that succeeds wakes this Allocation
+	}
+	if res, err := s.lead(false); err != nil || s.a.Status.Phase == api.AllocationReleasing {
+		return res, err
 	}
 	return result{after: time.Second}, nil
 }

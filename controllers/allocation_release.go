@@ -55,5 +55,5 @@ func (s *allocationPass) leadIsEnding() bool {
 	var status node.OrderStatus
 	return node.ReadJSON(folder.Order(last), &order) == nil && order.Last &&
 		node.ReadJSON(folder.OrderStatus(last), &status) == nil && status.Done &&
-		status.Outcome != nil && status.Outcome.Class != api.FailureWorkload
+		status.Outcome != nil && (status.Outcome.Class != api.FailureWorkload || !order.MayRepeat)
 }

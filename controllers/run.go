@@ -38,6 +38,8 @@ type runPass struct {
 	ctx    context.Context
 	run    *api.BenchmarkRun
 	events []event
+	// order is what the lead last said of the attempt's order, once it was asked.
+	order *node.OrderStatus
 }
 
 // phaseStep advances a run that is in one phase by at most one step.
@@ -154,13 +156,28 @@ func (s *runPass) enter(phase api.RunPhase, message string) {
 	st := &s.run.Status
 	st.Phase, st.PhaseSince, st.Message = phase, &now, message
 	if a := s.attempt(); a != nil && !phase.Terminal() {
-		a.Phases = append(a.Phases, api.PhaseTime{Phase: phase, Since: metav1.NowMicro()})
+		a.Phases = append(a.Phases, api.PhaseTime{Phase: phase, Since: s.entered(a, phase)})
 	}
 	kind := api.EventNormal
 	if a := s.attempt(); phase == api.RunFailed || phase == api.RunTearingDown && a != nil && a.Outcome.Result == api.ResultFailed {
 		kind = api.EventWarning
 	}
 	s.events = append(s.events, event{kind, string(phase), message})
+}
+
+// entered is when the lead came to the phase, as far as it told so and its clock fits ours; else now. After a time
+// without a control plane, the phases' times are then those of the work and not those of its being noticed.
+func (s *runPass) entered(a *api.Attempt, phase api.RunPhase) metav1.MicroTime {
+	now := metav1.NowMicro()
+	if s.order == nil {
+		return now
+	}
+	for _, t := range s.order.Phases {
+		if t.Phase == phase && t.Since.Before(&now) && (len(a.Phases) == 0 || a.Phases[len(a.Phases)-1].Since.Before(&t.Since)) {
+			return t.Since
+		}
+	}
+	return now
 }
 
 // tell shows a problem that is waited out; a repetition changes nothing.
@@ -244,6 +261,7 @@ func (s *runPass) orderStatus(a *api.Allocation) (*node.OrderStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.order = &st
 	return &st, nil
 }
 

@@ -82,7 +82,8 @@ func (s *runPass) writeOrder(folder node.Folder) (int32, error) {
 	return next, node.WriteSealed(folder.Order(next), node.Order{
 		Protocol: node.ProtocolVersion, Number: next, Attempt: attempt.Number, Folder: attempt.Folder,
 		Run:      api.ObjectRef{Kind: api.KindBenchmarkRun, Namespace: s.run.Namespace, Name: s.run.Name, UID: string(s.run.UID)},
-		Workload: w.Workload, Monitoring: w.Monitoring, Logging: w.Logging, Timeouts: w.Timeouts, Seed: s.seed(), Last: true,
+		Workload: w.Workload, Monitoring: w.Monitoring, Logging: w.Logging, Timeouts: w.Timeouts, Seed: s.seed(),
+		Last: true, MayRepeat: attempt.Number <= *w.BackoffLimit,
 	})
 }
 

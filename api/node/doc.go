@@ -125,8 +125,10 @@ type Order struct {
 	Timeouts   api.TimeoutsSpec   `json:"timeouts"`
 	// Seed of the attempt: everything random is drawn from it.
 	Seed int64 `json:"seed"`
-	// Last: no further order will come unless this one fails by its workload, so the lead need not wait for one.
-	Last bool `json:"last,omitempty"`
+	// Last: no further order will come, so the lead need not wait for one; unless MayRepeat, and this one fails by its
+	// workload.
+	Last      bool `json:"last,omitempty"`
+	MayRepeat bool `json:"mayRepeat,omitempty"`
 }
 
 // OrderStatus is how far an order is. It is a liveness file until Done; then it is never written again.
@@ -194,7 +196,7 @@ type StartRequest struct {
 // ExecutorStatus answers GET /status.
 type ExecutorStatus struct {
 	Node string `json:"node"`
-	// State is idle, running, done or failed.
+	// State is idle, running, done, stopped or failed.
 	State    string        `json:"state"`
 	RunUID   string        `json:"runUID,omitempty"`
 	Attempt  int32         `json:"attempt,omitempty"`
@@ -212,6 +214,7 @@ const (
 	ExecutorIdle    = "idle"
 	ExecutorRunning = "running"
 	ExecutorDone    = "done"
+	ExecutorStopped = "stopped" // ended before its time: asked to, or the job was ended
 	ExecutorFailed  = "failed"
 )
 

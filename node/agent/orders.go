@@ -72,7 +72,7 @@ func (l *lead) carryOut(ctx context.Context, number int32) (last bool, err error
 	if f != nil && (f.Class == api.FailureService || f.Class == api.FailureInfrastructure) {
 		return false, f // servers or nodes are gone: the job is of no more use
 	}
-	return a.order.Last && (f == nil || f.Class != api.FailureWorkload), nil
+	return a.order.Last && (f == nil || f.Class != api.FailureWorkload || !a.order.MayRepeat), nil
 }
 
 // fileClass and fileReason tell a full or forbidden file system from other failures.
@@ -259,6 +259,9 @@ func (a *attempt) clientStates(ctx context.Context) (states []node.ExecutorStatu
 				class = api.FailureInfrastructure
 			}
 			return nil, false, fail(class, reason, "the executor on node %s: %s", m.Node, st.Error)
+		case node.ExecutorStopped:
+			// Not by this lead, which stops executors only after the load: its node is being ended.
+			return nil, false, a.ended("while the load was being made")
 		case node.ExecutorDone:
 		default:
 			done = false

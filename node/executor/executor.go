@@ -32,6 +32,7 @@ type Executor struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 	err     error
+	stopped bool // the load was ended before its time
 	metrics *metrics
 }
 
@@ -119,7 +120,7 @@ func (e *Executor) run(ctx context.Context, load *workload.Load, targets []workl
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.err = err
+	e.err, e.stopped = err, ctx.Err() != nil
 	e.cancel()
 	if err != nil {
 		e.log.Error("the load ended early", "error", err)
@@ -189,6 +190,8 @@ func (e *Executor) Status() node.ExecutorStatus {
 	switch {
 	case err != nil:
 		st.State, st.Error = node.ExecutorFailed, err.Error()
+	case closed(e.done) && e.stopped:
+		st.State = node.ExecutorStopped
 	case closed(e.done):
 		st.State = node.ExecutorDone
 	default:
