@@ -205,22 +205,21 @@ func (s *allocationPass) lead(jobRuns bool) (result, error) {
 	return result{after: followPoll}, nil
 }
 
+// takeOver takes over what the lead says. The phase only goes forward.
 func (s *allocationPass) takeOver(status node.LeadStatus) {
 	a := s.a
-	a.Status.Nodes = status.Nodes
-	switch status.Phase {
-	case node.LeadStarting:
-		a.Status.Message = status.Message
-	case node.LeadPreparing:
-		if a.Status.Phase != api.AllocationPreparing {
-			s.enter(api.AllocationPreparing, "agents are up, servers are starting")
-		}
-		a.Status.Message = status.Message
-	case node.LeadReady:
+	if len(status.Nodes) > 0 {
+		a.Status.Nodes = status.Nodes
+	}
+	switch {
+	case status.Phase == node.LeadReady && a.Status.Phase != api.AllocationReady:
 		a.Status.Servers = status.Servers
-		if a.Status.Phase != api.AllocationReady {
-			s.enter(api.AllocationReady, fmt.Sprintf("%d of %d servers are healthy and prepared", len(status.Servers), len(status.Servers)))
-		}
+		s.enter(api.AllocationReady, fmt.Sprintf("%d of %d servers are healthy and prepared", len(status.Servers), len(status.Servers)))
+	case status.Phase == node.LeadPreparing && a.Status.Phase == api.AllocationStarting:
+		s.enter(api.AllocationPreparing, "agents are up, servers are starting")
+	case status.Phase == node.LeadPreparing && a.Status.Phase == api.AllocationPreparing,
+		status.Phase == node.LeadStarting && a.Status.Phase == api.AllocationStarting:
+		a.Status.Message = status.Message
 	}
 }
 
@@ -232,9 +231,19 @@ func (s *allocationPass) jobEnded(job slurmadapter.Job) (result, error) {
 	}
 	var exit node.ExitRecord
 	err := node.ReadJSON(node.Folder(a.Status.Folder).Exit(), &exit)
+	// The lead's last words may take their time through a network file system.
+	if err != nil && a.Status.Failure == nil && leavesWords(job) {
+		if a.Status.EndedSince == nil {
+			now := metav1.Now()
+			a.Status.EndedSince = &now
+		}
+		if time.Since(a.Status.EndedSince.Time) < s.poller.spec.VisibilityTimeout.Duration {
+			return result{after: time.Second}, nil
+		}
+	}
 	switch {
 	case a.Status.Failure != nil:
-	case err == nil && exit.Reason != "Failed" && job.State == slurmadapter.Completed:
+	case err == nil && exit.Reason != node.ExitFailed && (job.State == slurmadapter.Completed || job.State == slurmadapter.Failed):
 		s.end(fmt.Sprintf("job %s ended: %s", job.ID, exit.Reason))
 		return result{}, nil
 	case job.State == slurmadapter.Cancelled && job.Nodes != "" && !node.Exists(node.Folder(a.Status.Folder).Claim()):
@@ -249,6 +258,15 @@ func (s *allocationPass) jobEnded(job slurmadapter.Job) (result, error) {
 	}
 	s.end("")
 	return result{}, nil
+}
+
+// leavesWords says whether a job that ended so had a lead that could write why.
+func leavesWords(job slurmadapter.Job) bool {
+	switch job.State {
+	case slurmadapter.Completed, slurmadapter.Failed, slurmadapter.Cancelled:
+		return job.Nodes != ""
+	}
+	return false
 }
 
 func (s *allocationPass) takeOverEnd(status node.LeadStatus) {

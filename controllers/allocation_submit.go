@@ -129,6 +129,16 @@ func (s *allocationPass) adopt(id, how string) (result, error) {
 	return result{}, nil
 }
 
+// stillHeld says whether the queue shows the job held, or does not show it yet.
+func (s *allocationPass) stillHeld() bool {
+	look, _ := s.poller.latest()
+	if look == nil || s.a.Status.PhaseSince == nil {
+		return true
+	}
+	job, seen := look.jobs[s.a.Status.JobID]
+	return seen && job.Held() || !seen && !look.at.After(s.a.Status.PhaseSince.Add(time.Second))
+}
+
 // submitted releases the job, whose id is stored by now.
 func (s *allocationPass) submitted() (result, error) {
 	if s.releaseWanted() {
@@ -144,8 +154,11 @@ func (s *allocationPass) submitted() (result, error) {
 		s.tell("ReleaseDelayed", err.Error()+"; benchd tries again")
 		return result{after: s.poller.spec.PollInterval.Duration + time.Second}, nil
 	case errors.Is(err, slurmadapter.ErrNotFound), errors.Is(err, slurmadapter.ErrRejected):
-		// It ended meanwhile, by somebody's hand: the looks tell how.
 		s.tell("ReleaseRefused", err.Error())
+		if s.stillHeld() {
+			return result{after: s.poller.spec.PollInterval.Duration + time.Second}, nil
+		}
+		// It ended meanwhile, by somebody's hand: the looks tell how.
 	default:
 		return result{}, err
 	}

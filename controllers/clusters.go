@@ -167,6 +167,14 @@ func (cs *clusters) track(a *api.Allocation, live bool) {
 		delete(cs.live, a.UID)
 		return
 	}
+	if _, known := cs.live[a.UID]; !known {
+		if p := cs.open[a.Spec.Cluster]; p != nil {
+			select {
+			case p.kicked <- struct{}{}:
+			default:
+			}
+		}
+	}
 	cs.live[a.UID] = tracked{types.NamespacedName{Namespace: a.Namespace, Name: a.Name}, a.Spec.Cluster, a.Status.JobID}
 }
 
@@ -200,6 +208,7 @@ type poller struct {
 	generation int64
 	adapter    Cluster
 	stopped    chan struct{}
+	kicked     chan struct{} // an Allocation has come: look as soon as the interval allows
 	prefix     string
 
 	mu     sync.Mutex
@@ -209,7 +218,7 @@ type poller struct {
 
 func newPoller(cs *clusters, c *api.Cluster, adapter Cluster) *poller {
 	return &poller{
-		cs: cs, spec: c.Spec, name: c.Name, generation: c.Generation, adapter: adapter, stopped: make(chan struct{}),
+		cs: cs, spec: c.Spec, name: c.Name, generation: c.Generation, adapter: adapter, stopped: make(chan struct{}), kicked: make(chan struct{}, 1),
 		prefix: jobPrefix(cs.cfg.Store),
 	}
 }
@@ -236,6 +245,9 @@ func (p *poller) latest() (*look, error) {
 	return p.last, p.outage
 }
 
+// lateWatch is how long a cluster is still looked at, once a minute, when no Allocation is live on it any more.
+const lateWatch = 15 * time.Minute
+
 // run polls while there are Allocations to look for. Between failures it waits longer and longer, for a controller
 // that comes back must not be met by a storm.
 func (p *poller) run(ctx context.Context) {
@@ -244,18 +256,30 @@ func (p *poller) run(ctx context.Context) {
 		backoff.WithMaxElapsedTime(0))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	described := false
+	described, lastLive, looked := false, time.Now(), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.stopped:
 			return
+		case <-p.kicked:
+			if left := p.spec.PollInterval.Duration - time.Since(looked); left > 0 {
+				timer.Reset(left)
+				continue
+			}
 		case <-timer.C:
 		}
 		wait := p.spec.PollInterval.Duration
 		live := p.cs.liveOn(p.name)
-		if len(live) > 0 || !described {
+		if len(live) > 0 {
+			lastLive = time.Now()
+		} else if wait = max(wait, time.Minute); !described {
+			wait = p.spec.PollInterval.Duration
+		}
+		// For a while after the last Allocation a late duplicate may still come in.
+		if time.Since(lastLive) < lateWatch || !described {
+			looked = time.Now()
 			if err := p.poll(ctx, live); err != nil {
 				wait = retry.NextBackOff()
 			} else {
@@ -428,29 +452,37 @@ func (cs *clusters) updateStatus(ctx context.Context, name string, change func(*
 	})
 }
 
-// The adapter's commands, counted.
-
-func (p *poller) count(command string) {
-	p.cs.metrics.commands.WithLabelValues(p.name, command).Inc()
+// command counts a command and asks whether this control plane may still give any.
+func (p *poller) command(name string) error {
+	p.cs.metrics.commands.WithLabelValues(p.name, name).Inc()
+	return p.cs.cfg.Guard()
 }
 
 func (p *poller) submit(ctx context.Context, spec slurmadapter.JobSpec) (string, error) {
-	p.count("submit")
+	if err := p.command("submit"); err != nil {
+		return "", err
+	}
 	return p.adapter.Submit(ctx, spec)
 }
 
 func (p *poller) release(ctx context.Context, id string) error {
-	p.count("release")
+	if err := p.command("release"); err != nil {
+		return err
+	}
 	return p.adapter.Release(ctx, id)
 }
 
 func (p *poller) cancel(ctx context.Context, id string) error {
-	p.count("cancel")
+	if err := p.command("cancel"); err != nil {
+		return err
+	}
 	return p.adapter.Cancel(ctx, id)
 }
 
 func (p *poller) lookup(ctx context.Context, id string, since time.Time) (slurmadapter.Job, error) {
-	p.count("lookup")
+	if err := p.command("lookup"); err != nil {
+		return slurmadapter.Job{}, err
+	}
 	return p.adapter.Lookup(ctx, id, since)
 }
 

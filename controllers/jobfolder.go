@@ -38,9 +38,10 @@ const (
 	leadLostTimeout = time.Minute
 )
 
-// executable is benchd itself that jobs use: a copy named by its hash, so that an upgrade never breaks a queued job.
+// executable is benchd itself: jobs use a copy named by its hash, so that an upgrade never breaks a queued job. The file
+// is held open, for another build may take its name at any time.
 type executable struct {
-	path string
+	file *os.File
 	name string
 }
 
@@ -49,12 +50,11 @@ func newBinary(path string) (*executable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read benchd's own executable: %w", err)
 	}
-	defer f.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
-		return nil, fmt.Errorf("read benchd's own executable: %w", err)
+		return nil, errors.Join(fmt.Errorf("read benchd's own executable: %w", err), f.Close())
 	}
-	return &executable{path: path, name: fmt.Sprintf("benchd-%s-%s", runtime.GOARCH, hex.EncodeToString(h.Sum(nil))[:16])}, nil
+	return &executable{file: f, name: fmt.Sprintf("benchd-%s-%s", runtime.GOARCH, hex.EncodeToString(h.Sum(nil))[:16])}, nil
 }
 
 // install puts the copy into the work folder, unless it is there.
@@ -66,7 +66,7 @@ func (b *executable) install(workdir string) (string, error) {
 	if err := ensureDir(filepath.Dir(target)); err != nil {
 		return "", err
 	}
-	data, err := os.ReadFile(b.path)
+	data, err := io.ReadAll(io.NewSectionReader(b.file, 0, 1<<40))
 	if err != nil {
 		return "", fmt.Errorf("install benchd for the job: %w", err)
 	}
@@ -140,10 +140,10 @@ func makeCertificate(folder node.Folder) error {
 		return fmt.Errorf("make the job's key: %w", err)
 	}
 	// The certificate goes last: it is what says that both are there.
-	return errors.Join(
-		node.WriteSealedBytes(folder.Key(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600),
-		node.WriteSealedBytes(folder.Cert(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
-	)
+	if err := node.WriteSealedBytes(folder.Key(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+		return err
+	}
+	return node.WriteSealedBytes(folder.Cert(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600)
 }
 
 // NewManifest says what the agents of an Allocation's job need to know.

@@ -37,7 +37,7 @@ type leads struct {
 type leadMemory struct {
 	client  *node.Client
 	retryAt time.Time
-	counter int64
+	last    node.LeadStatus
 	movedAt time.Time
 }
 
@@ -62,48 +62,52 @@ func (ls *leads) forget(uid types.UID) {
 	delete(ls.known, uid)
 }
 
+// noNews says that a liveness file tells nothing: it is not there yet, or its writer died over it.
+func noNews(err error) bool { return errors.Is(err, node.ErrNotYet) || errors.Is(err, node.ErrDamaged) }
+
 // lead returns what the Allocation's lead last said, and how long its sign of life has stood still. ErrNotYet means
-// that there was none.
+// that there was none. Files and HTTPS may overtake each other; what was newest stays.
 func (ls *leads) lead(ctx context.Context, p *poller, a *api.Allocation) (node.LeadStatus, time.Duration, error) {
-	folder := node.Folder(a.Status.Folder)
 	var st node.LeadStatus
-	err := node.ReadJSON(folder.Lead(), &st)
-	if err != nil && !errors.Is(err, node.ErrNotYet) {
+	err := node.ReadJSON(node.Folder(a.Status.Folder).Lead(), &st)
+	if err != nil && !noNews(err) {
 		return st, 0, err
 	}
 	if view, ok := ls.ask(ctx, p, a); ok && view.Lead.Counter > st.Counter {
-		st, err = view.Lead, nil
-	}
-	if err != nil {
-		return st, 0, err
+		st = view.Lead
 	}
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	m := ls.memory(a.UID)
-	if st.Counter != m.counter || m.movedAt.IsZero() {
-		m.counter, m.movedAt = st.Counter, time.Now()
+	if st.Counter > m.last.Counter {
+		m.last, m.movedAt = st, time.Now()
 	}
-	return st, time.Since(m.movedAt), nil
+	if m.last.Counter == 0 {
+		return st, 0, node.ErrNotYet
+	}
+	return m.last, time.Since(m.movedAt), nil
 }
 
 // order returns how far an order is. ErrNotYet means that the lead has not taken it up.
 func (ls *leads) order(ctx context.Context, p *poller, a *api.Allocation, number int32) (node.OrderStatus, error) {
 	var st node.OrderStatus
 	err := node.ReadJSON(node.Folder(a.Status.Folder).OrderStatus(number), &st)
-	if err != nil && !errors.Is(err, node.ErrNotYet) {
+	if err != nil && !noNews(err) {
 		return st, err
 	}
-	if st.Done {
-		return st, nil
-	}
-	if view, ok := ls.ask(ctx, p, a); ok {
-		for _, o := range view.Orders {
-			if o.Number == number && o.Counter > st.Counter {
-				st, err = o, nil
+	if !st.Done {
+		if view, ok := ls.ask(ctx, p, a); ok {
+			for _, o := range view.Orders {
+				if o.Number == number && o.Counter > st.Counter {
+					st = o
+				}
 			}
 		}
 	}
-	return st, err
+	if st.Counter == 0 {
+		return st, node.ErrNotYet
+	}
+	return st, nil
 }
 
 // memory must be called with the lock held.

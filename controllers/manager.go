@@ -33,6 +33,8 @@ type Config struct {
 	Binary string
 	// Version is told in reports.
 	Version string
+	// Guard says whether this process still has its home; it is asked before anything is done to a cluster.
+	Guard func() error
 	// NewCluster opens the adapter of a Cluster object; OpenCluster by default.
 	NewCluster func(c *api.Cluster, home, binary string) (Cluster, error)
 	Log        *slog.Logger
@@ -77,6 +79,9 @@ func newController(name string, reconcile func(context.Context, types.Namespaced
 
 // New returns a manager that is ready to run.
 func New(cfg Config) (*Manager, error) {
+	if cfg.Guard == nil {
+		cfg.Guard = func() error { return nil }
+	}
 	if cfg.NewCluster == nil {
 		cfg.NewCluster = OpenCluster
 	}
@@ -143,6 +148,10 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 			return fmt.Errorf("follow %s: %w", kind, err)
 		}
 		for _, obj := range list.Items {
+			if a, ok := obj.(*api.Allocation); ok && time.Since(a.CreationTimestamp.Time) < 24*time.Hour {
+				// Opened for a job of it that may come in late; one that cannot be opened is told where it is needed.
+				_, _ = m.clusters.get(ctx, a.Spec.Cluster)
+			}
 			if !settled(obj) {
 				m.notice(obj, false)
 			}

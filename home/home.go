@@ -11,6 +11,7 @@
 package home
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -199,6 +200,22 @@ func (l *Lease) Guard() error {
 		return fmt.Errorf("%w: process %d on %s since %s", ErrReplaced, o.PID, o.Host, o.Since.Format(time.DateTime))
 	}
 	return nil
+}
+
+// Watch returns when ctx ends, or with ErrReplaced when another control plane took the home over: this one must end.
+func (l *Lease) Watch(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := l.Guard(); errors.Is(err, ErrReplaced) {
+				return err
+			}
+		}
+	}
 }
 
 // Release gives the home back. The generation stays, so that a later owner counts on.

@@ -150,6 +150,7 @@ var messages = []struct {
 	{"job submit limit", ErrBusy},
 	{"partition is drained", ErrBusy},
 	{"Required partition not available", ErrBusy},
+	{"try again", ErrBusy},
 	{"Invalid job id", ErrNotFound},
 	{"does not exist", ErrNotFound},
 }

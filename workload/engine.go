@@ -154,7 +154,15 @@ func (l *Load) open(sending, drained context.Context, schedule Schedule) {
 	for j := int64(0); ; j++ {
 		k := l.index(j)
 		intended := l.plan.T0.Add(schedule.At(k))
-		if !intended.Before(l.sendEnd) || sleepUntil(sending, intended) != nil {
+		if !intended.Before(l.sendEnd) {
+			break
+		}
+		if sleepUntil(sending, intended) != nil {
+			// The sender fell so far behind that sending ended first: what it did not send is not left out of the record.
+			if drained.Err() == nil {
+				l.drop(k, intended)
+				continue
+			}
 			break
 		}
 		wg.Go(func() {
@@ -187,16 +195,13 @@ func (l *Load) send(ctx context.Context, k int64, intended time.Time, waited tim
 	tokens := int(l.plan.Workload.Output.Tokens)
 	l.inFlight.Add(1)
 	l.sent.Add(1)
+	l.noteFirst(time.Since(l.plan.T0))
 	result := target.Client.Do(ctx, protocol.Request{ID: fmt.Sprintf("%s-%d", l.plan.RunID, k), Prompt: prompt, MaxTokens: tokens})
 	l.inFlight.Add(-1)
 	if intended.IsZero() {
 		intended = result.Sent
 	}
 	at := sinceNanos(l.plan.T0, result.Sent)
-	if l.firstSent.Load() == nil {
-		first := time.Duration(at)
-		l.firstSent.CompareAndSwap(nil, &first)
-	}
 	storeMax(&l.lastSent, at)
 	rec := Record{
 		K: k, Server: target.Name, Node: l.plan.Node, Intended: sinceNanos(l.plan.T0, intended), CapWait: int64(waited), Sent: at,
@@ -210,6 +215,16 @@ func (l *Load) send(ctx context.Context, k int64, intended time.Time, waited tim
 	}
 	l.add(&rec)
 	return rec.Class == ""
+}
+
+// noteFirst keeps the earliest time of a request sent, after T0.
+func (l *Load) noteFirst(at time.Duration) {
+	for {
+		old := l.firstSent.Load()
+		if old != nil && *old <= at || l.firstSent.CompareAndSwap(old, &at) {
+			return
+		}
+	}
 }
 
 func (l *Load) drop(k int64, intended time.Time) {

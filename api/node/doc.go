@@ -156,6 +156,9 @@ type OrderStatus struct {
 // Slurm says of the job tells more.
 const ReasonJobEnded = "JobEnded"
 
+// ExitFailed is the reason in an ExitRecord of a lead that failed.
+const ExitFailed = "Failed"
+
 // ExitRecord says how the job's agents ended; sealed by the lead.
 type ExitRecord struct {
 	JobID   string    `json:"jobID"`

@@ -90,6 +90,9 @@ func ignoreUnsupported(err error) error {
 // ErrNotYet says that a file is not there, or not yet visible through the network file system.
 var ErrNotYet = errors.New("not there yet")
 
+// ErrDamaged says that a file is there and cannot be decoded: a liveness file may be so after its node died.
+var ErrDamaged = errors.New("cannot be decoded")
+
 // ReadJSON reads a sealed or liveness file. It re-opens after a stale handle, and a file that is not there gives ErrNotYet.
 func ReadJSON(path string, v any) error {
 	const tries = 3
@@ -107,7 +110,7 @@ func ReadJSON(path string, v any) error {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
+		return fmt.Errorf("read %s: %w: %w", path, ErrDamaged, err)
 	}
 	return nil
 }

@@ -73,6 +73,8 @@ type AllocationStatus struct {
 	Job *JobStatus `json:"job,omitempty"`
 	// MissingSince is when the job was first not found where it should be.
 	MissingSince *metav1.Time `json:"missingSince,omitempty"`
+	// EndedSince is when the job was first seen ended while its lead's last words were not there yet.
+	EndedSince *metav1.Time `json:"endedSince,omitempty"`
 	// Nodes of the job, in rank order.
 	Nodes []NodeStatus `json:"nodes,omitempty"`
 	// Servers that were healthy and prepared when the Allocation became Ready.

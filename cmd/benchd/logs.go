@@ -71,8 +71,10 @@ func showLogs(ctx context.Context, cmd *cobra.Command, c *client.Client, namespa
 		if folder == "" && !follow {
 			return fmt.Errorf("run %s has no logs yet: %s", name, run.Status.Message)
 		}
-		if err := tail.more(folder); err != nil {
-			return err
+		if folder != "" {
+			if err := tail.more(folder); err != nil {
+				return err
+			}
 		}
 		if !follow || run.Status.Phase.Terminal() {
 			if tail.lines == 0 && run.Status.Phase.Terminal() {

@@ -103,16 +103,16 @@ func serve(ctx context.Context, dir home.Dir, o serveOptions, cmd *cobra.Command
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	manager, err := controllers.New(controllers.Config{
-		Store: st, Home: string(dir), Binary: self, Version: version, NewCluster: openCluster, Log: log, Registerer: registry,
+		Store: st, Home: string(dir), Binary: self, Version: version, Guard: lease.Guard, NewCluster: openCluster, Log: log, Registerer: registry,
 	})
 	if err != nil {
 		return err
 	}
 	apiServer := server.New(server.Options{Store: st, Version: version, Registry: registry, Log: log, Admit: func(obj, _ api.Object) field.ErrorList { return admission(obj) }})
-	return runTogether(ctx, log, dir, o, apiServer, manager)
+	return runTogether(ctx, log, dir, o, apiServer, manager, lease)
 }
 
-func runTogether(ctx context.Context, log *slog.Logger, dir home.Dir, o serveOptions, apiServer *server.Server, manager *controllers.Manager) error {
+func runTogether(ctx context.Context, log *slog.Logger, dir home.Dir, o serveOptions, apiServer *server.Server, manager *controllers.Manager, lease *home.Lease) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	listener, err := server.ListenUnix(dir.Socket(), true)
@@ -122,6 +122,7 @@ func runTogether(ctx context.Context, log *slog.Logger, dir home.Dir, o serveOpt
 	parts := []func(context.Context) error{
 		func(ctx context.Context) error { return apiServer.ServeUnix(ctx, listener) },
 		manager.Run,
+		lease.Watch,
 	}
 	if o.listen != "" {
 		credentials, err := server.MakeCredentials(filepath.Join(string(dir), "tls"), "https://"+o.listen)

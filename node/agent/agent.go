@@ -60,6 +60,7 @@ type agent struct {
 	// shutdown is closed when the lead asks for the end.
 	shutdown chan struct{}
 	asked    atomic.Bool
+	lead     atomic.Pointer[lead]
 }
 
 // Run is the agent's life: until the lead ends it, the lead is lost, or ctx is cancelled (SIGTERM).
@@ -152,14 +153,15 @@ func (a *agent) serve(ctx context.Context) error {
 	defer a.exec.Stop() // before the servers go, so that the records are whole
 
 	if a.opts.Rank == 0 {
-		return newLead(a).run(ctx)
+		l := newLead(a)
+		a.lead.Store(l)
+		return l.run(ctx)
 	}
 	return a.follow(ctx)
 }
 
 // follow is a member's life: it goes on until the lead says so, is lost, or the job ends.
 func (a *agent) follow(ctx context.Context) error {
-	a.heard.Store(int64(time.Since(a.zero)))
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -171,7 +173,12 @@ func (a *agent) follow(ctx context.Context) error {
 			a.log.Info("the lead ends the job")
 			return nil
 		case <-tick.C:
-			if silent := time.Since(a.zero) - time.Duration(a.heard.Load()); silent > a.manifest.LeadLostTimeout.Duration {
+			// A lead that was never heard of may itself be starting still.
+			heard, limit := time.Duration(a.heard.Load()), a.manifest.LeadLostTimeout.Duration
+			if heard == 0 {
+				limit += a.manifest.StartTimeout.Duration
+			}
+			if silent := time.Since(a.zero) - heard; silent > limit {
 				return fmt.Errorf("the lead has not been heard of for %s: ending what runs on this node", silent.Round(time.Second))
 			}
 		}

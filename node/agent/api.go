@@ -35,7 +35,7 @@ func (a *agent) serveAPI(l net.Listener) (apiServer, error) {
 	mux.HandleFunc("GET /status", a.status)
 	mux.HandleFunc("GET /clock", a.clock)
 	mux.HandleFunc("POST /shutdown", a.end)
-	mux.HandleFunc("GET /lead", a.leadFiles)
+	mux.HandleFunc("GET /lead", a.leadView)
 	s := &http.Server{
 		Handler: a.authenticate(mux), TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
 		ReadHeaderTimeout: 10 * time.Second, ErrorLog: nil,
@@ -83,26 +83,15 @@ func (a *agent) end(w http.ResponseWriter, _ *http.Request) {
 	answer(w, struct{}{})
 }
 
-// leadFiles answers with what the lead has written to the job folder, for a control plane that wants it sooner than a
-// network file system shows it.
-func (a *agent) leadFiles(w http.ResponseWriter, _ *http.Request) {
-	var view node.LeadView
-	if err := node.ReadJSON(a.folder.Lead(), &view.Lead); err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
+// leadView answers with what the lead knows, for a control plane that wants it sooner than a network file system shows
+// it, or when the disk is full.
+func (a *agent) leadView(w http.ResponseWriter, _ *http.Request) {
+	l := a.lead.Load()
+	if l == nil {
+		http.Error(w, "this node does not lead, or not yet", http.StatusNotFound)
 		return
 	}
-	orders, err := a.folder.ListOrders()
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	for _, n := range orders {
-		var st node.OrderStatus
-		if node.ReadJSON(a.folder.OrderStatus(n), &st) == nil {
-			view.Orders = append(view.Orders, st)
-		}
-	}
-	answer(w, view)
+	answer(w, l.view())
 }
 
 func answer(w http.ResponseWriter, v any) {

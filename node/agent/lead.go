@@ -35,6 +35,7 @@ type lead struct {
 
 	mu     sync.Mutex
 	status node.LeadStatus
+	orders map[int32]node.OrderStatus
 	dirty  chan struct{}
 	// readyAt is when all servers were healthy and prepared.
 	readyAt time.Time
@@ -42,7 +43,7 @@ type lead struct {
 
 func newLead(a *agent) *lead {
 	return &lead{
-		agent: a, folder: a.folder, manifest: &a.manifest, started: time.Now(), dirty: make(chan struct{}, 1),
+		agent: a, folder: a.folder, manifest: &a.manifest, started: time.Now(), dirty: make(chan struct{}, 1), orders: map[int32]node.OrderStatus{},
 		status: node.LeadStatus{JobID: a.opts.Job, Phase: node.LeadStarting, Message: "waiting for the agents of all nodes"},
 	}
 }
@@ -66,6 +67,17 @@ func (l *lead) ended(while string) *failure {
 	return fail(api.FailureInfrastructure, node.ReasonJobEnded, "the job was ended from outside %s", while)
 }
 
+// blame waits a moment before a server or a node is blamed: when a job is ended from outside, its nodes hear of it at
+// slightly different times, and what ends first has failed nobody.
+func (l *lead) blame(ctx context.Context, f *failure) *failure {
+	select {
+	case <-ctx.Done():
+		return l.ended("while its servers were in use")
+	case <-time.After(2 * time.Second):
+		return f
+	}
+}
+
 // run brings the job up, works off orders until none is to be expected, and ends all members.
 func (l *lead) run(ctx context.Context) error {
 	client, err := node.NewClient(l.folder, nil)
@@ -78,6 +90,7 @@ func (l *lead) run(ctx context.Context) error {
 	beating, stopBeat := context.WithCancel(context.Background())
 	var beat sync.WaitGroup
 	beat.Go(func() { l.beat(beating) })
+	beat.Go(func() { l.keepMembers(beating) })
 
 	reason, err := l.work(ctx)
 	var f *failure
@@ -93,7 +106,7 @@ func (l *lead) run(ctx context.Context) error {
 	beat.Wait()
 	record := node.ExitRecord{JobID: l.agent.opts.Job, Reason: reason, Time: time.Now()}
 	if err != nil {
-		record.Reason, record.Message = "Failed", err.Error()
+		record.Reason, record.Message = node.ExitFailed, err.Error()
 	}
 	return errors.Join(err, node.WriteSealed(l.folder.Exit(), record))
 }
@@ -121,6 +134,17 @@ func (l *lead) set(change func(*node.LeadStatus)) {
 	}
 }
 
+// view is what the lead knows.
+func (l *lead) view() node.LeadView {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := node.LeadView{Lead: l.status}
+	for _, o := range l.orders {
+		v.Orders = append(v.Orders, o)
+	}
+	return v
+}
+
 // beat writes the status now and then, so that it is a sign of life, and at once when it changed.
 func (l *lead) beat(ctx context.Context) {
 	tick := time.NewTicker(leadBeat)
@@ -146,6 +170,25 @@ func (l *lead) beat(ctx context.Context) {
 	}
 }
 
+// keepMembers tells the members now and then that their lead lives, whatever else it is busy with.
+func (l *lead) keepMembers(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		members := l.members
+		l.mu.Unlock()
+		for _, m := range members {
+			_ = m.call(ctx, http.MethodGet, "/health", nil, nil) // who asks for the status judges
+		}
+	}
+}
+
 // start waits until every agent has registered and answers.
 func (l *lead) start(ctx context.Context) error {
 	deadline := time.Now().Add(l.manifest.StartTimeout.Duration)
@@ -156,7 +199,9 @@ func (l *lead) start(ctx context.Context) error {
 		}
 		problem := fmt.Sprintf("no sign of the agents of rank %v", missing)
 		if len(missing) == 0 {
+			l.mu.Lock()
 			l.members = members
+			l.mu.Unlock()
 			if problem = l.unreachable(ctx); problem == "" {
 				l.describeNodes()
 				return nil
@@ -238,7 +283,7 @@ func (l *lead) serverStates(ctx context.Context) ([]node.ServerState, error) {
 		}
 		for _, s := range st.Servers {
 			if s.State == node.ServerFailed || s.State == node.ServerExited {
-				return nil, fail(api.FailureService, s.Reason, "server %s on %s: %s%s", s.Name, m.Node, s.Message, evidence(s.Evidence))
+				return nil, l.blame(ctx, fail(api.FailureService, s.Reason, "server %s on %s: %s%s", s.Name, m.Node, s.Message, evidence(s.Evidence)))
 			}
 			states = append(states, s)
 			if s.State == node.ServerReady {

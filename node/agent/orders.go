@@ -136,6 +136,9 @@ func (a *attempt) publish(change func(*node.OrderStatus)) {
 	defer a.mu.Unlock()
 	change(&a.status)
 	a.status.Counter++
+	a.lead.mu.Lock()
+	a.lead.orders[a.status.Number] = a.status
+	a.lead.mu.Unlock()
 	if err := node.WriteLiveness(a.folder.OrderStatus(a.status.Number), a.status); err != nil {
 		a.agent.log.Error("write the order's status", "error", err)
 	}
@@ -238,14 +241,15 @@ func (a *attempt) execute(ctx context.Context) error {
 
 func (a *attempt) clientStates(ctx context.Context) (states []node.ExecutorStatus, done bool, err error) {
 	done = true
-	for _, m := range a.clients {
+	states = make([]node.ExecutorStatus, len(a.clients)) // in the clients' order; empty for one that does not answer
+	for i, m := range a.clients {
 		st, err := m.status(ctx)
 		if ctx.Err() != nil {
 			return nil, false, a.ended("while the load was being made")
 		}
 		if err != nil {
 			if silent := time.Since(m.missing); silent > memberLost || errors.Is(err, syscall.ECONNREFUSED) {
-				return nil, false, fail(api.FailureInfrastructure, "ClientLost", "the executor on node %s is gone: %v", m.Node, err)
+				return nil, false, a.blame(ctx, fail(api.FailureInfrastructure, "ClientLost", "the executor on node %s is gone: %v", m.Node, err))
 			}
 			done = false
 			continue
@@ -266,7 +270,7 @@ func (a *attempt) clientStates(ctx context.Context) (states []node.ExecutorStatu
 		default:
 			done = false
 		}
-		states = append(states, st)
+		states[i] = st
 	}
 	return states, done, nil
 }
@@ -303,7 +307,7 @@ func (a *attempt) readyToFirst(states []node.ExecutorStatus) float64 {
 	}
 	first := time.Duration(-1)
 	for i, st := range states {
-		if st.FirstSent != 0 && i < len(a.offsets) {
+		if st.FirstSent != 0 {
 			at := time.Duration(st.FirstSent) - a.offsets[i].offset
 			if first < 0 || at < first {
 				first = at

@@ -174,7 +174,7 @@ func TestLifeOfALoad(t *testing.T) {
 			t.Fatalf("%d connections stay open after the load", f.open.Load())
 		}
 	}
-	if code, st := f.start(a); code != 200 || st.State != node.ExecutorDone {
+	if code, st := f.start(a); code != 200 || st.State != node.ExecutorStopped {
 		t.Errorf("start of what is done: %d %+v", code, st)
 	}
 	if code, st := f.start(f.request("b", 1, time.Millisecond)); code != 200 || st.RunUID != "b" {
