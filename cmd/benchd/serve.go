@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -170,6 +172,10 @@ func detach(ctx context.Context, dir home.Dir, o serveOptions, say func(string, 
 		return fmt.Errorf("start a control plane: %w", err)
 	}
 	defer log.Close()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("start a control plane: %w", err)
+	}
 	args := []string{"serve", "--home", string(dir)}
 	if o.listen != "" {
 		args = append(args, "--listen", o.listen)
@@ -200,7 +206,7 @@ func detach(ctx context.Context, dir home.Dir, o serveOptions, say func(string, 
 		case err := <-ended:
 			// Another one may have been quicker: then it is the one that is waited for.
 			if owner, ownerErr := dir.Owner(); ownerErr != nil || !owner.Alive() {
-				return fmt.Errorf("start a control plane: it ended at once (%w): %s", err, lastLines(dir.Log()))
+				return fmt.Errorf("start a control plane: it ended at once (%w): %s", err, said(dir.Log(), before))
 			}
 			ended = nil
 		case <-ctx.Done():
@@ -210,11 +216,11 @@ func detach(ctx context.Context, dir home.Dir, o serveOptions, say func(string, 
 	}
 }
 
-func lastLines(path string) string {
+// said is what a log has gained since an offset.
+func said(path string, since int64) string {
 	data, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil || since > int64(len(data)) {
 		return "see " + path
 	}
-	const most = 500
-	return string(data[max(0, len(data)-most):])
+	return strings.TrimSpace(string(data[since:]))
 }
