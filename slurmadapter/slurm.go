@@ -75,7 +75,7 @@ func (s *Slurm) Submit(ctx context.Context, spec JobSpec) (string, error) {
 	out, err := s.run.run(ctx, "sbatch", spec.SubmitArgs()...)
 	if errors.Is(err, ErrNotFound) {
 		// An account or a node that "does not exist"; there is no job yet that could be unknown.
-		return "", fmt.Errorf("submit %s: %w: %v", spec.Name, ErrRejected, err)
+		return "", fmt.Errorf("submit %s: %w: %w", spec.Name, ErrRejected, err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("submit %s: %w", spec.Name, err)

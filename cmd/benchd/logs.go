@@ -60,26 +60,15 @@ func showLogs(ctx context.Context, cmd *cobra.Command, c *client.Client, namespa
 	}
 	tail := &rawTail{out: cmd.OutOrStdout(), offsets: map[string]int64{}}
 	for {
-		run, err = getRun(ctx, c, namespace, name)
-		if err != nil {
+		if run, err = tail.look(ctx, c, namespace, name); err != nil {
 			return err
 		}
-		folder, err := rawLogs(ctx, c, run)
-		if err != nil {
-			return err
-		}
-		if folder == "" && !follow {
-			return fmt.Errorf("run %s has no logs yet: %s", name, run.Status.Message)
-		}
-		if folder != "" {
-			if err := tail.more(folder); err != nil {
-				return err
-			}
-		}
-		if !follow || run.Status.Phase.Terminal() {
-			if tail.lines == 0 && run.Status.Phase.Terminal() {
-				note(cmd)("run %s left no logs: %s", name, run.Status.Message)
-			}
+		ended := run.Status.Phase.Terminal()
+		switch {
+		case tail.lines == 0 && (ended || !follow):
+			note(cmd)("run %s has no logs: %s", name, run.Status.Message)
+			return nil
+		case ended || !follow:
 			return nil
 		}
 		select {
@@ -88,6 +77,19 @@ func showLogs(ctx context.Context, cmd *cobra.Command, c *client.Client, namespa
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// look prints what is new in the logs of the run's current job, and returns the run as it was before that.
+func (t *rawTail) look(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkRun, error) {
+	run, err := getRun(ctx, c, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := rawLogs(ctx, c, run)
+	if err != nil || folder == "" {
+		return run, err
+	}
+	return run, t.more(folder)
 }
 
 // rawLogs is the folder of the raw logs of the run's current job.
