@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -75,12 +74,10 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 			shared = shared || slices.Contains(roles, node.RoleServer)
 		}
 	}
-	summary, err := report.Compute(filepath.Join(attempt.Folder, "results"), report.Input{
+	in := report.Input{
 		Run: s.run.Name, UID: string(s.run.UID), Service: spec.Service.Name, Model: spec.Service.Model, Version: s.version,
-		Attempt: attempt.Number, Clients: clients, ClientsOnServers: shared, Capped: spec.Workload.Load.MaxConcurrency > 0, Interrupted: s.run.Status.Outcome.Result != api.ResultSucceeded,
-	})
-	if err != nil {
-		return nil, err
+		Attempt: attempt.Number, Clients: clients, ClientsOnServers: shared, Interrupted: s.run.Status.Outcome.Result != api.ResultSucceeded,
+		Limits: spec.Verdict, ClockUncertainty: attempt.ClockUncertainty,
 	}
 	story := report.Story{
 		Spec: *spec, Phases: attempt.Phases, JobID: attempt.JobID, Outcome: s.run.Status.Outcome, Folder: attempt.Folder,
@@ -91,5 +88,5 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 	if a, err := s.bound(); err == nil && a != nil {
 		story.Nodes = a.Status.Nodes
 	}
-	return summary, report.Write(filepath.Join(attempt.Folder, "report"), summary, story)
+	return report.Make(attempt.Folder, in, story)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 
+	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/workload"
 )
 
@@ -11,16 +12,22 @@ const second = 1e9
 
 // Input is what a summary is computed from, beside the records.
 type Input struct {
-	Run, UID, Service, Model, Version string
-	Attempt                           int32
+	Run     string `json:"run"`
+	UID     string `json:"uid"`
+	Service string `json:"service"`
+	Model   string `json:"model"`
+	Version string `json:"version"`
+	Attempt int32  `json:"attempt"`
 	// Clients is how many client nodes the run had.
-	Clients int
+	Clients int `json:"clients"`
 	// ClientsOnServers: client nodes that also ran servers.
-	ClientsOnServers bool
+	ClientsOnServers bool `json:"clientsOnServers,omitempty"`
 	// Interrupted: the load did not come to its planned end, so rates over the whole window say nothing.
-	Interrupted bool
-	// Capped: the load had a concurrency cap, so the sent rate may lie below the offered one.
-	Capped bool
+	Interrupted bool `json:"interrupted,omitempty"`
+	// ClockUncertainty of each client node in seconds, by measurements before and after the load; the header has the first.
+	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
+	// Limits of the verdict.
+	Limits api.VerdictSpec `json:"limits"`
 }
 
 // accumulator takes records one by one.
@@ -29,90 +36,164 @@ type accumulator struct {
 	header   workload.Header
 	headers  map[string]workload.Header
 	trailers map[string]workload.Trailer
-	nodes    map[string]*NodeSummary
+	nodes    map[string]*part
+	servers  map[string]*part
 	from, to int64
+	blocks   int
 
-	sum       Summary
-	flight    flight
-	ttft, icl []float64
-	itl       []float64
-	tpot, e2e []float64
-	norm, lag []float64
-	capWait   []float64
-	ttftI     []float64
-	e2eI      []float64
-	good      int64
-	sent      int64
-	completed int64
-	whole     wholeRun
-	windowOut float64
-	windowIn  float64
-	sources   map[string]bool
+	sum            Summary
+	flight         flight
+	series         series
+	ttft, tpot     samples
+	ttfat          samples
+	e2e, norm      samples
+	lag, capWait   samples
+	ttftI, e2eI    samples
+	prompt, output samples
+	connect        samples
+	own            ownTimes
+	icl, itl       pooled
+	good           int64
+	met            struct{ ttft, tpot, e2e int64 }
+	sent           int64
+	completed      []float64 // by block
+	windowOut      []float64
+	windowIn       float64
+	chunks, shared int64
+	whole          wholeRun
+	sources        map[string]bool
 }
 
+// part is what one node or one server had of the load.
+type part struct {
+	requests          Requests
+	completed, tokens float64
+	ttft, e2e         samples
+}
+
+// ownTimes are a server's own timers of requests.
+type ownTimes struct{ queue, load, prefill, decode samples }
+
 // Compute reads the records of an attempt and makes its summary. The population is those requests whose intended start
-// lies in the measured window.
+// lies in the measured window. The same records and input give the same summary, to the bit.
 func Compute(dir string, in Input) (*Summary, error) {
-	records, err := workload.OpenRecords(dir)
-	if err != nil {
-		return nil, fmt.Errorf("compute report: %w", err)
-	}
-	defer records.Close()
 	a := &accumulator{
-		in: in, headers: map[string]workload.Header{}, trailers: map[string]workload.Trailer{}, nodes: map[string]*NodeSummary{},
-		sources: map[string]bool{},
+		in: in, headers: map[string]workload.Header{}, trailers: map[string]workload.Trailer{}, nodes: map[string]*part{},
+		servers: map[string]*part{}, sources: map[string]bool{}, icl: pooled{}, itl: pooled{},
 	}
 	a.sum.Errors = map[string]int64{}
-	err = workload.ReadRecords(records, workload.Visitor{Header: a.addHeader, Record: a.addRecord, Trailer: a.addTrailer})
+	// The window's end and its blocks are known only when all is read: once for them, once for the numbers.
+	attempted := int64(0)
+	err := a.read(dir, workload.Visitor{Header: a.addHeader, Trailer: a.addTrailer, Record: func(r *workload.Record) error {
+		if r.Intended >= a.header.Warmup && r.Class == "" {
+			attempted++
+		}
+		return nil
+	}})
 	if err != nil {
-		return nil, fmt.Errorf("compute report: %w", err)
+		return nil, err
+	}
+	a.setWindow(attempted)
+	nothing := workload.Visitor{Header: func(workload.Header) error { return nil }, Trailer: func(workload.Trailer) error { return nil }, Record: a.addRecord}
+	if err := a.read(dir, nothing); err != nil {
+		return nil, err
 	}
 	return a.finish(), nil
 }
 
+func (a *accumulator) read(dir string, v workload.Visitor) error {
+	records, err := workload.OpenRecords(dir)
+	if err != nil {
+		return fmt.Errorf("compute report: %w", err)
+	}
+	defer records.Close()
+	if err := workload.ReadRecords(records, v); err != nil {
+		return fmt.Errorf("compute report: %w", err)
+	}
+	return nil
+}
+
 func (a *accumulator) addHeader(h workload.Header) error {
 	a.header, a.headers[h.Node] = h, h
-	a.nodes[h.Node] = &NodeSummary{ClockUncertainty: float64(h.ClockUncertainty) / second}
-	a.from, a.to = h.Warmup, h.Warmup+h.Duration
+	a.nodes[h.Node] = &part{}
 	return nil
 }
 
 func (a *accumulator) addTrailer(t workload.Trailer) error {
 	a.trailers[t.Node] = t
-	if n := a.nodes[t.Node]; n != nil {
-		n.Complete, n.CPUSeconds = true, t.CPUSeconds
-	}
 	return nil
 }
 
+// setWindow finds the measured window. Where the number of requests or a trace's end stopped sending, it ends with the
+// last request sent.
+func (a *accumulator) setWindow(requests int64) {
+	a.from, a.to = a.header.Warmup, a.header.Warmup+a.header.Duration
+	last, bound := int64(0), len(a.trailers) > 0
+	for _, node := range sortedKeys(a.trailers) {
+		t := a.trailers[node]
+		last = max(last, t.SendEnded)
+		if t.Bound != "" {
+			a.sum.Bound = t.Bound
+		}
+		bound = bound && t.Bound != "" && t.Bound != workload.BoundStopped
+	}
+	if bound && len(a.trailers) == len(a.headers) && last >= a.from {
+		a.to = min(a.to, last+1)
+	}
+	a.blocks = blocksFor(requests)
+	a.completed, a.windowOut = make([]float64, maxBlocks), make([]float64, maxBlocks)
+}
+
 func (a *accumulator) inWindow(at int64) bool { return at >= a.from && at < a.to }
+
+// block of a time inside the window.
+func (a *accumulator) block(at int64) uint8 {
+	if a.blocks == 0 {
+		return 0
+	}
+	return uint8(min(float64(a.blocks-1), float64(at-a.from)/float64(a.to-a.from)*float64(a.blocks)))
+}
 
 func (a *accumulator) addRecord(r *workload.Record) error {
 	node := a.nodes[r.Node]
 	if node == nil {
 		return fmt.Errorf("record %d is of node %q, which has no header", r.K, r.Node)
 	}
+	parts := []*part{node}
+	if r.Server != "" {
+		if a.servers[r.Server] == nil {
+			a.servers[r.Server] = &part{}
+		}
+		parts = append(parts, a.servers[r.Server])
+	}
 	a.whole.add(r)
 	if r.Class != workload.ClassDropped {
 		a.flight.add(r.Sent, max(r.Sent, r.End))
 	}
-	a.addToWindow(r, node)
+	a.addOverTime(r)
+	a.addToWindow(r, parts)
 	if !a.inWindow(r.Intended) {
 		return nil
 	}
-	for _, count := range []*Requests{&a.sum.Requests, &node.Requests} {
-		countRequest(count, r.Class)
+	countRequest(&a.sum.Requests, r.Class)
+	for _, p := range parts {
+		countRequest(&p.requests, r.Class)
 	}
 	if r.Class != "" {
 		a.sum.Errors[r.Class]++
 	}
-	if r.Class != workload.ClassDropped {
+	if block := a.block(r.Intended); r.Class != workload.ClassDropped {
 		a.sent++
-		a.lag = append(a.lag, float64(r.Sent-r.Intended-r.CapWait)/second)
-		a.capWait = append(a.capWait, float64(r.CapWait)/second)
+		a.lag.add(float64(r.Sent-r.Intended-r.CapWait)/second, block)
+		a.capWait.add(float64(r.CapWait)/second, block)
+		if r.Connected > 0 {
+			a.connect.add(float64(max(0, r.Connected-r.Sent))/second, block)
+		}
 	}
+	a.sum.Client.Redials += int64(r.Redials)
+	a.sum.Client.Retries += int64(r.Retries)
 	if r.Class == "" {
-		a.addSuccess(r)
+		a.addSuccess(r, parts)
 	}
 	return nil
 }
@@ -131,130 +212,182 @@ func countRequest(c *Requests, class string) {
 	}
 }
 
-// addToWindow counts what arrived inside the window, whoever began it.
-func (a *accumulator) addToWindow(r *workload.Record, node *NodeSummary) {
-	if r.Class == "" && a.inWindow(finish(r)) {
-		a.completed++
-		node.RequestThroughput++
-	}
-	tokens := 0.0
+// addOverTime puts a request into the series, whenever it came.
+func (a *accumulator) addOverTime(r *workload.Record) {
+	s := &a.series
 	switch {
-	case !r.Streamed:
-		if r.Class == "" && a.inWindow(r.End) {
-			tokens = float64(r.OutputTokens)
-			a.windowIn += float64(r.PromptTokens)
-		}
+	case r.Class == workload.ClassDropped:
+		*grow(&s.failures, slot(r.Intended))++
+		return
+	case r.Class != "":
+		*grow(&s.failures, slot(r.End))++
 	default:
-		// Chunks carry equal shares of the output: one token each, but for servers that coalesce.
-		share := float64(r.OutputTokens) / float64(len(r.Gaps)+1)
-		at := r.First
-		if a.inWindow(at) {
-			tokens += share
-			a.windowIn += float64(r.PromptTokens)
+		*grow(&s.completions, slot(r.Finish()))++
+	}
+	if !r.Streamed {
+		return
+	}
+	if at := grow(&s.ttft, slot(r.First)); r.Class == "" {
+		*at = append(*at, float64(r.First-r.Sent)/second)
+	}
+	eachGap(r, func(at int64, gap float64, _ float64) {
+		*grow(&s.gapSum, slot(at)) += gap
+		*grow(&s.gapCount, slot(at))++
+	})
+}
+
+// tokensOf is how many tokens the chunks of a streamed answer held: the first and the further ones. Where the server did
+// not say, each chunk has an equal share of them.
+func tokensOf(r *workload.Record) (first float64, further func(i int) float64) {
+	if len(r.ChunkTokens) == len(r.Gaps)+1 {
+		return float64(r.ChunkTokens[0]), func(i int) float64 { return float64(r.ChunkTokens[i+1]) }
+	}
+	equal := float64(r.OutputTokens) / float64(len(r.Gaps)+1)
+	return equal, func(int) float64 { return equal }
+}
+
+// eachGap calls do with the end of each gap, its length in seconds, and the tokens of the chunk that ended it.
+func eachGap(r *workload.Record, do func(at int64, gap, tokens float64)) {
+	_, further := tokensOf(r)
+	at := r.First
+	for i, gap := range r.Gaps {
+		at += int64(gap) * 1000
+		do(at, float64(gap)/1e6, further(i))
+	}
+}
+
+// addToWindow counts what arrived inside the window, whoever began it.
+func (a *accumulator) addToWindow(r *workload.Record, parts []*part) {
+	if r.Class == "" && a.inWindow(r.Finish()) {
+		a.completed[a.block(r.Finish())]++
+		for _, p := range parts {
+			p.completed++
 		}
-		for _, gap := range r.Gaps {
-			if at += gap * 1000; a.inWindow(at) {
-				tokens += share
+	}
+	arrive := func(at int64, tokens float64) {
+		*grow(&a.series.tokens, slot(at)) += tokens
+		if !a.inWindow(at) {
+			return
+		}
+		a.windowOut[a.block(at)] += tokens
+		for _, p := range parts {
+			p.tokens += tokens
+		}
+	}
+	if !r.Streamed {
+		if r.Class == "" {
+			arrive(r.End, float64(r.OutputTokens))
+			if a.inWindow(r.End) {
+				a.windowIn += float64(r.PromptTokens)
 			}
 		}
+		return
 	}
-	a.windowOut += tokens
-	node.OutputTokenThroughput += tokens
+	first, _ := tokensOf(r)
+	arrive(r.First, first)
+	if a.inWindow(r.First) {
+		a.windowIn += float64(r.PromptTokens)
+	}
+	eachGap(r, func(at int64, _, tokens float64) { arrive(at, tokens) })
 }
 
-// finish is when the answer was complete for its reader.
-func finish(r *workload.Record) int64 {
-	if r.Streamed {
-		return r.Last
+func (a *accumulator) addSuccess(r *workload.Record, parts []*part) {
+	block := a.block(r.Intended)
+	e2e := float64(r.Finish()-r.Sent) / second
+	a.e2e.add(e2e, block)
+	a.e2eI.add(float64(r.Finish()-r.Intended)/second, block)
+	for _, p := range parts {
+		p.e2e.add(e2e, block)
 	}
-	return r.End
-}
-
-func (a *accumulator) addSuccess(r *workload.Record) {
-	e2e := float64(finish(r)-r.Sent) / second
-	a.e2e = append(a.e2e, e2e)
-	a.e2eI = append(a.e2eI, float64(finish(r)-r.Intended)/second)
-	a.sum.Tokens.Prompt += int64(r.PromptTokens)
-	a.sum.Tokens.Output += int64(r.OutputTokens)
+	t := &a.sum.Tokens
+	t.Prompt += int64(r.PromptTokens)
+	t.Output += int64(r.OutputTokens)
+	t.Cached += int64(r.Cached)
 	a.sources[r.Source] = true
 	if r.OutputTokens < r.Target {
-		a.sum.Tokens.ShortOfTarget++
+		t.ShortOfTarget++
+	}
+	if r.PromptTokens > 0 {
+		a.prompt.add(float64(r.PromptTokens), block)
 	}
 	if r.OutputTokens > 0 {
-		a.norm = append(a.norm, e2e/float64(r.OutputTokens))
+		a.output.add(float64(r.OutputTokens), block)
+		a.norm.add(e2e/float64(r.OutputTokens), block)
 	}
 	if r.Streamed {
-		a.ttft = append(a.ttft, float64(r.First-r.Sent)/second)
-		a.ttftI = append(a.ttftI, float64(r.First-r.Intended)/second)
-		perToken := len(r.Gaps)+1 == r.OutputTokens
-		for _, gap := range r.Gaps {
-			a.icl = append(a.icl, float64(gap)/1e6)
-			if perToken {
-				a.itl = append(a.itl, float64(gap)/1e6)
-			}
+		a.addStreamed(r, parts, block)
+	}
+	if r.ServerQueue+r.ServerLoad+r.ServerPrefill+r.ServerDecode > 0 {
+		a.own.queue.add(float64(r.ServerQueue)/second, block)
+		a.own.load.add(float64(r.ServerLoad)/second, block)
+		a.own.prefill.add(float64(r.ServerPrefill)/second, block)
+		a.own.decode.add(float64(r.ServerDecode)/second, block)
+	}
+	a.countSLO(r)
+}
+
+func (a *accumulator) addStreamed(r *workload.Record, parts []*part, block uint8) {
+	ttft := float64(r.First-r.Sent) / second
+	a.ttft.add(ttft, block)
+	for _, p := range parts {
+		p.ttft.add(ttft, block)
+	}
+	a.ttftI.add(float64(r.First-r.Intended)/second, block)
+	if r.FirstAnswer > 0 {
+		a.ttfat.add(float64(r.FirstAnswer-r.Sent)/second, block)
+	}
+	a.chunks += int64(len(r.Gaps)) + 1
+	a.shared += int64(r.SharedReads)
+	known := len(r.ChunkTokens) == len(r.Gaps)+1
+	onesAlone := len(r.Gaps)+1 == r.OutputTokens
+	eachGap(r, func(_ int64, gap, tokens float64) {
+		a.icl.add(gap, block, 1)
+		if known || onesAlone {
+			a.itl.add(gap/tokens, block, uint32(tokens))
 		}
-		if r.OutputTokens > 1 {
-			a.tpot = append(a.tpot, float64(r.Last-r.First)/second/float64(r.OutputTokens-1))
+	})
+	if known { // tokens of the first chunk that came with the first one have no gap
+		if more := r.ChunkTokens[0] - 1; more > 0 && r.ChunkTokens[0] > 0 {
+			a.itl.add(0, block, more)
 		}
 	}
-	if a.meetsSLO(r) {
-		a.good++
+	if r.OutputTokens > 1 {
+		a.tpot.add(float64(r.Last-r.First)/second/float64(r.OutputTokens-1), block)
 	}
 }
 
-// meetsSLO compares whole nanoseconds, so that what lies exactly on a limit meets it.
-func (a *accumulator) meetsSLO(r *workload.Record) bool {
+// countSLO compares whole nanoseconds, so that what lies exactly on a limit meets it. A TPOT limit does not apply where
+// one token was asked for.
+func (a *accumulator) countSLO(r *workload.Record) {
 	h := &a.header
-	switch {
-	case h.TTFT > 0 && (!r.Streamed || r.First-r.Sent > h.TTFT):
-		return false
-	case h.TPOT > 0 && r.Target > 1 && (!r.Streamed || r.OutputTokens <= 1 || r.Last-r.First > h.TPOT*int64(r.OutputTokens-1)):
-		return false
-	case h.E2E > 0 && finish(r)-r.Sent > h.E2E:
-		return false
+	ttft := h.TTFT == 0 || r.Streamed && r.First-r.Sent <= h.TTFT
+	tpot := h.TPOT == 0 || r.Target <= 1 || r.Streamed && r.OutputTokens > 1 && r.Last-r.First <= h.TPOT*int64(r.OutputTokens-1)
+	e2e := h.E2E == 0 || r.Finish()-r.Sent <= h.E2E
+	for _, m := range []struct {
+		met   bool
+		count *int64
+	}{{ttft, &a.met.ttft}, {tpot, &a.met.tpot}, {e2e, &a.met.e2e}, {ttft && tpot && e2e, &a.good}} {
+		if m.met {
+			*m.count++
+		}
 	}
-	return true
 }
 
+// finish makes the summary of what was added.
 func (a *accumulator) finish() *Summary {
 	s := &a.sum
 	s.Run, s.UID, s.Attempt, s.Service, s.Model, s.BenchdVers = a.in.Run, a.in.UID, a.in.Attempt, a.in.Service, a.in.Model, a.in.Version
 	seconds := float64(a.to-a.from) / second
 	s.MeasuredSeconds = seconds
-	if seconds > 0 {
-		s.RequestThroughput = float64(a.completed) / seconds
-		s.OutputTokenThroughput = a.windowOut / seconds
-		s.TotalTokenThroughput = (a.windowOut + a.windowIn) / seconds
-		s.AchievedRate = float64(a.sent) / seconds
-	}
-	if n := s.Requests.Attempted; n > 0 {
-		s.ErrorRate = float64(n-s.Requests.Succeeded) / float64(n)
-		if h := a.header; h.TTFT > 0 || h.TPOT > 0 || h.E2E > 0 {
-			s.Goodput = &Goodput{Rate: float64(a.good) / seconds, Fraction: float64(a.good) / float64(n)}
-		}
-	}
-	if rate := a.header.OfferedRate; rate > 0 {
-		s.OfferedRate = &rate
-	}
+	a.finishRates(seconds)
+	a.finishTokens()
+	a.flight.sort()
 	s.Concurrency = a.flight.within(a.from, a.to)
-	delete(a.sources, "")
-	for source := range a.sources {
-		s.Tokens.Source = source
-	}
-	if len(a.sources) > 1 {
-		s.Tokens.Source = "mixed"
-	}
-	s.TTFT, s.ITL, s.ICL, s.TPOT, s.E2E = describe(a.ttft), describe(a.itl), describe(a.icl), describe(a.tpot), describe(a.e2e)
-	s.NormalizedLatency, s.ScheduleLag, s.CapWait = describe(a.norm), describe(a.lag), describe(a.capWait)
-	s.TTFTFromIntent, s.E2EFromIntent = describe(a.ttftI), describe(a.e2eI)
-	s.PerNode = map[string]NodeSummary{}
-	for name, n := range a.nodes {
-		if seconds > 0 {
-			n.RequestThroughput /= seconds
-			n.OutputTokenThroughput /= seconds
-		}
-		s.PerNode[name] = *n
-	}
+	a.finishDistributions(seconds)
+	a.finishParts(seconds)
+	s.ServerView = a.serverView()
+	a.finishSteady()
+	s.Series = a.series.finish(&a.flight, a.from, a.to)
 	s.WholeRun = a.whole.summary()
 	s.Definitions = maps.Clone(definitions)
 	s.Verdict = a.judge()

@@ -22,16 +22,54 @@ import (
 
 // Names of the files in an attempt's report folder.
 const (
+	Dir         = "report"
+	SourceJSON  = "source.json"
 	SummaryJSON = "summary.json"
 	SummaryCSV  = "summary.csv"
 	ReportMD    = "report.md"
 )
 
-// Write writes summary.json, summary.csv and report.md into dir. The same summary gives the same bytes.
-func Write(dir string, s *Summary, story Story) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("write report: %w", err)
+// source is what a report was made from beside the records; sealed in the report's folder, so that it can be made again
+// without a control plane, byte for byte.
+type source struct {
+	Input Input `json:"input"`
+	Story Story `json:"story"`
+}
+
+// Make computes the report of an attempt from its records, and writes summary.json, summary.csv, report.md and what they
+// were made from. Records that are not there give fs.ErrNotExist.
+func Make(attempt string, in Input, story Story) (*Summary, error) {
+	s, err := Compute(filepath.Join(attempt, "results"), in)
+	if err != nil {
+		return nil, err
 	}
+	dir := filepath.Join(attempt, Dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("write report: %w", err)
+	}
+	if err := node.WriteSealed(filepath.Join(dir, SourceJSON), source{in, story}); err != nil {
+		return nil, err
+	}
+	return s, write(dir, s, story)
+}
+
+// Remake computes the report of an attempt's folder again. The same records give the same bytes.
+func Remake(attempt, output string) (*Summary, error) {
+	var from source
+	if err := node.ReadJSON(filepath.Join(attempt, Dir, SourceJSON), &from); err != nil {
+		return nil, fmt.Errorf("make the report again: %w: it says what the run was, and is written with the first report", err)
+	}
+	s, err := Compute(filepath.Join(attempt, "results"), from.Input)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(output, 0o700); err != nil {
+		return nil, fmt.Errorf("write report: %w", err)
+	}
+	return s, write(output, s, from.Story)
+}
+
+func write(dir string, s *Summary, story Story) error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode summary: %w", err)
@@ -72,6 +110,12 @@ func toCSV(s *Summary) ([]byte, error) {
 		add("goodput", "rate", s.Goodput.Rate)
 		add("goodput", "fraction", s.Goodput.Fraction)
 	}
+	for _, name := range sortedKeys(s.CI95) {
+		if ci := s.CI95[name]; ci != nil {
+			add(name, "low", ci[0])
+			add(name, "high", ci[1])
+		}
+	}
 	add("errorRate", "", s.ErrorRate)
 	add("achievedRate", "", s.AchievedRate)
 	add("concurrency", "mean", s.Concurrency.Mean)
@@ -81,6 +125,10 @@ func toCSV(s *Summary) ([]byte, error) {
 		for _, st := range d.d.statistics() {
 			if st.value != nil {
 				add(d.name, st.name, *st.value)
+			}
+			if st.ci != nil {
+				add(d.name, st.name+".low", st.ci[0])
+				add(d.name, st.name+".high", st.ci[1])
 			}
 		}
 	}
@@ -107,25 +155,34 @@ func distributions(s *Summary) []named {
 		{"capWait", &s.CapWait},
 		{"ttftFromIntent", &s.TTFTFromIntent},
 		{"e2eFromIntent", &s.E2EFromIntent},
+		{"ttfat", &s.TTFAT},
+		{"promptTokens", &s.PromptTokens},
+		{"outputTokens", &s.OutputTokens},
 	}
 }
 
+// statistic is one number of a distribution, with its interval where there is one.
 type statistic struct {
 	name  string
 	value *float64
+	ci    *Interval
 }
 
 func (d *Distribution) statistics() []statistic {
+	ci := d.CI95
+	if ci == nil {
+		ci = &Intervals{}
+	}
 	return []statistic{
-		{"mean", d.Mean},
-		{"std", d.Std},
-		{"min", d.Min},
-		{"max", d.Max},
-		{"p50", d.P50},
-		{"p90", d.P90},
-		{"p95", d.P95},
-		{"p99", d.P99},
-		{"p999", d.P999},
+		{"mean", d.Mean, ci.Mean},
+		{"std", d.Std, nil},
+		{"min", d.Min, nil},
+		{"max", d.Max, nil},
+		{"p50", d.P50, ci.P50},
+		{"p90", d.P90, ci.P90},
+		{"p95", d.P95, ci.P95},
+		{"p99", d.P99, ci.P99},
+		{"p999", d.P999, ci.P999},
 	}
 }
 

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -10,13 +11,13 @@ import (
 
 // Story is what a report tells beside the numbers.
 type Story struct {
-	Spec    api.BenchmarkRunSpec
-	Phases  []api.PhaseTime
-	End     time.Time
-	JobID   string
-	Nodes   []api.NodeStatus
-	Outcome *api.Outcome
-	Folder  string
+	Spec    api.BenchmarkRunSpec `json:"spec"`
+	Phases  []api.PhaseTime      `json:"phases,omitempty"`
+	End     time.Time            `json:"end,omitzero"`
+	JobID   string               `json:"jobID,omitempty"`
+	Nodes   []api.NodeStatus     `json:"nodes,omitempty"`
+	Outcome *api.Outcome         `json:"outcome,omitempty"`
+	Folder  string               `json:"folder"`
 }
 
 // Markdown writes the report for people. Without a summary it tells what happened and where the logs are.
@@ -34,6 +35,7 @@ func Markdown(s *Summary, story Story) string {
 	writeSetup(p, s, story)
 	writeHeadline(p, s)
 	writeDistributions(p, s)
+	writeParts(p, s)
 	writeErrors(p, s)
 	writePhases(p, story)
 	p("Files: `%s`", story.Folder)
@@ -49,16 +51,20 @@ func reasons(r []string) string {
 
 func writeSetup(p func(string, ...any), s *Summary, story Story) {
 	w := &story.Spec.Workload
-	load := fmt.Sprintf("closed loop, %d clients per node", w.Load.ClientsPerNode)
-	if w.Load.Pattern == api.PatternConstant {
-		load = fmt.Sprintf("constant %g requests/s", w.Load.Rate)
+	streaming := "streamed"
+	if !*w.Streaming {
+		streaming = "not streamed"
 	}
 	p("| | |")
 	p("|---|---|")
-	p("| service | %s, model %s, %d replicas |", s.Service, s.Model, story.Spec.Service.Replicas)
-	p("| load | %s; prompts of %d and answers of %d tokens; streaming %v |", load, w.Prompts.Tokens, w.Output.Tokens, *w.Streaming)
-	p("| time | warm-up %s, measured %s |", w.Warmup.Duration, w.Duration.Duration)
-	p("| job | %s on %s |", story.JobID, nodeNames(story.Nodes))
+	p("| service | %s, model %s%s |", s.Service, s.Model, replicas(story.Spec.Service.Replicas))
+	p("| load | %s%s |", describeLoad(&w.Load), bounds(w))
+	p("| requests | %s API, %s; prompts: %s, lengths by %s; answers of %s%s |", w.API, streaming, describePrompts(&w.Prompts),
+		cmp.Or(s.Tokens.PromptSource, "–"), describeLengths(w.Output.Tokens, w.Output.Distribution, w.Output.Stddev, w.Output.Min, w.Output.Max), forced(s))
+	p("| time | warm-up %s, measured %.4g s%s |", w.Warmup.Duration, s.MeasuredSeconds, boundBy(s.Bound))
+	if story.JobID != "" {
+		p("| job | %s on %s |", story.JobID, nodeNames(story.Nodes))
+	}
 	p("| benchd | %s |", s.BenchdVers)
 	p("")
 }
@@ -75,8 +81,8 @@ func writeHeadline(p func(string, ...any), s *Summary) {
 	p("| number | value | meaning |")
 	p("|---|---:|---|")
 	p("| requests | %d attempted, %d succeeded | failed %d, cancelled %d, dropped %d |", s.Requests.Attempted, s.Requests.Succeeded, s.Requests.Failed, s.Requests.Cancelled, s.Requests.Dropped)
-	p("| request throughput | %.2f /s | %s |", s.RequestThroughput, s.Definitions["requestThroughput"])
-	p("| output throughput | %.1f tokens/s | %s |", s.OutputTokenThroughput, s.Definitions["outputTokenThroughput"])
+	p("| request throughput | %.2f /s%s | %s |", s.RequestThroughput, between(s.CI95["requestThroughput"], 1, "%.2f"), s.Definitions["requestThroughput"])
+	p("| output throughput | %.1f tokens/s%s | %s |", s.OutputTokenThroughput, between(s.CI95["outputTokenThroughput"], 1, "%.1f"), s.Definitions["outputTokenThroughput"])
 	p("| total throughput | %.1f tokens/s | %s |", s.TotalTokenThroughput, s.Definitions["totalTokenThroughput"])
 	if s.OfferedRate != nil {
 		p("| offered / achieved rate | %.2f / %.2f /s | %s |", *s.OfferedRate, s.AchievedRate, s.Definitions["achievedRate"])
@@ -84,14 +90,49 @@ func writeHeadline(p func(string, ...any), s *Summary) {
 	if s.Goodput != nil {
 		p("| goodput | %.2f /s, %.1f %% | %s |", s.Goodput.Rate, 100*s.Goodput.Fraction, s.Definitions["goodput"])
 	}
+	if s.SLO != nil {
+		p("| SLO attainment | %s | fraction of all attempted requests that met each limit |", attainment(s.SLO))
+	}
 	p("| concurrency | mean %.1f, peak %d | %s |", s.Concurrency.Mean, s.Concurrency.Peak, s.Definitions["concurrency"])
 	p("| error rate | %.2f %% | %s |", 100*s.ErrorRate, s.Definitions["errorRate"])
-	p("| tokens | %d prompt, %d output | counted by: %s; %d answers short of target |", s.Tokens.Prompt, s.Tokens.Output, s.Tokens.Source, s.Tokens.ShortOfTarget)
+	p("| tokens | %d prompt (%d cached), %d output | counted by: %s; %d answers short of target |", s.Tokens.Prompt, s.Tokens.Cached, s.Tokens.Output, s.Tokens.Source, s.Tokens.ShortOfTarget)
+	p("| state | %s | %s |", s.Steady.State, steadiness(s))
 	p("")
 }
 
+// between prints an interval behind its number.
+func between(ci *Interval, scale float64, format string) string {
+	if ci == nil {
+		return ""
+	}
+	return fmt.Sprintf(" ("+format+"–"+format+")", scale*ci[0], scale*ci[1])
+}
+
+func attainment(s *SLO) string {
+	var parts []string
+	for _, l := range []struct {
+		name string
+		of   *Attainment
+	}{{"ttft", s.TTFT}, {"tpot", s.TPOT}, {"e2e", s.E2E}} {
+		if l.of != nil {
+			parts = append(parts, fmt.Sprintf("%s ≤ %.4g ms: %.1f %%", l.name, 1e3*l.of.Limit, 100*l.of.Fraction))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func steadiness(s *Summary) string {
+	if s.Saturated {
+		return s.Definitions["saturated"]
+	}
+	if s.Steady.State == UnknownState {
+		return "a window of fewer than ten seconds tells no trend"
+	}
+	return fmt.Sprintf("over the window, requests in flight drifted by %.1f %%, output by %.1f %%", 100*drift(s.Steady.InFlight), 100*drift(s.Steady.TokenRate))
+}
+
 func writeDistributions(p func(string, ...any), s *Summary) {
-	p("Latencies in milliseconds; `–` stands for a percentile with too few samples.")
+	p("Latencies in milliseconds, with 95 %% intervals; `–` stands for a percentile with too few samples.")
 	p("")
 	p("| | count | mean | p50 | p90 | p95 | p99 | p99.9 | max |")
 	p("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
@@ -99,7 +140,16 @@ func writeDistributions(p func(string, ...any), s *Summary) {
 		if d.d.Count == 0 {
 			continue
 		}
-		p("| %s | %d | %s | %s | %s | %s | %s | %s | %s |", d.name, d.d.Count, ms(d.d.Mean), ms(d.d.P50), ms(d.d.P90), ms(d.d.P95), ms(d.d.P99), ms(d.d.P999), ms(d.d.Max))
+		ci := d.d.CI95
+		if ci == nil {
+			ci = &Intervals{}
+		}
+		number := ms
+		if !isTime(d.name) {
+			number = plain
+		}
+		p("| %s | %d | %s | %s | %s | %s | %s | %s | %s |", d.name, d.d.Count, number(d.d.Mean, ci.Mean), number(d.d.P50, ci.P50),
+			number(d.d.P90, ci.P90), number(d.d.P95, ci.P95), number(d.d.P99, ci.P99), number(d.d.P999, ci.P999), number(d.d.Max, nil))
 	}
 	p("")
 	for _, d := range distributions(s) {
@@ -110,11 +160,53 @@ func writeDistributions(p func(string, ...any), s *Summary) {
 	p("")
 }
 
-func ms(v *float64) string {
+// isTime says whether a distribution is of seconds, and not of tokens.
+func isTime(name string) bool { return name != "promptTokens" && name != "outputTokens" }
+
+func plain(v *float64, _ *Interval) string {
 	if v == nil {
 		return "–"
 	}
-	return fmt.Sprintf("%.2f", 1e3**v)
+	return fmt.Sprintf("%.4g", *v)
+}
+
+func ms(v *float64, ci *Interval) string {
+	if v == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", 1e3**v) + between(ci, 1e3, "%.2f")
+}
+
+// writeParts shows what each node and each server had of the load, and what servers say themselves.
+func writeParts(p func(string, ...any), s *Summary) {
+	if len(s.PerServer) > 1 {
+		p("| server | requests | req/s | tokens/s | ttft p50 | e2e p50 |")
+		p("|---|---:|---:|---:|---:|---:|")
+		for _, name := range sortedKeys(s.PerServer) {
+			n := s.PerServer[name]
+			p("| %s | %d | %.2f | %.1f | %s | %s |", name, n.Requests.Attempted, n.RequestThroughput, n.OutputTokenThroughput, ms(n.TTFTP50, nil), ms(n.E2EP50, nil))
+		}
+		p("")
+	}
+	p("| client node | requests | req/s | tokens/s | ttft p50 | e2e p50 | CPU s | busiest thread |")
+	p("|---|---:|---:|---:|---:|---:|---:|---:|")
+	for _, name := range sortedKeys(s.PerNode) {
+		n := s.PerNode[name]
+		p("| %s | %d | %.2f | %.1f | %s | %s | %.2f | %.0f %% |", name, n.Requests.Attempted, n.RequestThroughput, n.OutputTokenThroughput, ms(n.TTFTP50, nil), ms(n.E2EP50, nil), n.CPUSeconds, 100*n.PeakThread)
+	}
+	p("")
+	if v := s.ServerView; v != nil {
+		p("Where the time went, in milliseconds, as the servers tell it (%s), beside the client's view:", v.Source)
+		p("")
+		p("| | mean | p50 | p99 | requests |")
+		p("|---|---:|---:|---:|---:|")
+		for _, d := range []named{{"queue", &v.Queue}, {"load", &v.Load}, {"prefill", &v.Prefill}, {"decode", &v.Decode}, {"ttft (server)", &v.TTFT}, {"ttft (client)", &s.TTFT}, {"e2e (server)", &v.E2E}, {"e2e (client)", &s.E2E}} {
+			if d.d.Count > 0 {
+				p("| %s | %s | %s | %s | %d |", d.name, ms(d.d.Mean, nil), ms(d.d.P50, nil), ms(d.d.P99, nil), d.d.Count)
+			}
+		}
+		p("")
+	}
 }
 
 func writeErrors(p func(string, ...any), s *Summary) {

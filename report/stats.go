@@ -1,47 +1,108 @@
 package report
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
 
-// describe makes a Distribution of samples in seconds. It sorts them.
-func describe(samples []float64) Distribution {
-	d := Distribution{Count: int64(len(samples))}
-	if len(samples) == 0 {
+// sample is a value that was seen n times in one block of the measured window.
+type sample struct {
+	value float64
+	n     uint32
+	block uint8
+}
+
+// samples of one quantity.
+type samples []sample
+
+func (s *samples) add(value float64, block uint8) { *s = append(*s, sample{value, 1, block}) }
+
+// sort puts the samples in the one order that does not depend on how they came.
+func (s samples) sort() {
+	slices.SortFunc(s, func(a, b sample) int {
+		return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.block, b.block))
+	})
+}
+
+// pooled counts values of which there are many and few different ones, as gaps in whole microseconds are. Nothing is
+// rounded and no percentile is estimated: equal values are kept once.
+type pooled map[pooledKey]uint32
+
+type pooledKey struct {
+	value float64
+	block uint8
+}
+
+func (p pooled) add(value float64, block uint8, n uint32) { p[pooledKey{value, block}] += n }
+
+func (p pooled) samples() samples {
+	out := make(samples, 0, len(p))
+	for k, n := range p {
+		out = append(out, sample{k.value, n, k.block})
+	}
+	return out
+}
+
+// describe makes a Distribution of samples. It sorts them.
+func describe(s samples) Distribution {
+	d := Distribution{}
+	for i := range s {
+		d.Count += int64(s[i].n)
+	}
+	if d.Count == 0 {
 		return d
 	}
-	slices.Sort(samples)
+	s.sort()
 	sum := 0.0
-	for _, v := range samples {
-		sum += v
+	for i := range s {
+		sum += s[i].value * float64(s[i].n)
 	}
-	mean := sum / float64(len(samples))
+	mean := sum / float64(d.Count)
 	square := 0.0
-	for _, v := range samples {
-		square += (v - mean) * (v - mean)
+	for i := range s {
+		square += (s[i].value - mean) * (s[i].value - mean) * float64(s[i].n)
 	}
-	d.Mean, d.Min, d.Max = &mean, &samples[0], &samples[len(samples)-1]
-	if len(samples) > 1 {
-		std := math.Sqrt(square / float64(len(samples)-1))
+	least, most := s[0].value, s[len(s)-1].value
+	d.Mean, d.Min, d.Max = &mean, &least, &most
+	if d.Count > 1 {
+		std := math.Sqrt(square / float64(d.Count-1))
 		d.Std = &std
 	}
-	d.P50, d.P90, d.P95 = percentile(samples, 0.50), percentile(samples, 0.90), percentile(samples, 0.95)
-	d.P99, d.P999 = percentile(samples, 0.99), percentile(samples, 0.999)
+	for _, p := range []struct {
+		q  float64
+		to **float64
+	}{{0.50, &d.P50}, {0.90, &d.P90}, {0.95, &d.P95}, {0.99, &d.P99}, {0.999, &d.P999}} {
+		*p.to = percentile(s, d.Count, p.q)
+	}
 	return d
 }
 
-// percentile interpolates linearly between the two samples next to rank q·(n−1) (Hyndman and Fan's type 7). With fewer
-// than 10/(1−q) samples it is nil: the tail would be a handful of requests.
-func percentile(sorted []float64, q float64) *float64 {
-	if float64(len(sorted))*(1-q) < 10-1e-9 {
+// enough says whether a percentile has the 10/(1−q) samples that it wants: the tail would be a handful of requests.
+func enough(count int64, q float64) bool { return float64(count)*(1-q) >= 10-1e-9 }
+
+// percentile interpolates linearly between the two samples next to rank q·(n−1) (Hyndman and Fan's type 7); nil with too
+// few samples.
+func percentile(sorted samples, count int64, q float64) *float64 {
+	if !enough(count, q) {
 		return nil
 	}
-	rank := q * float64(len(sorted)-1)
-	lo := int(math.Floor(rank))
-	hi := min(lo+1, len(sorted)-1)
-	v := sorted[lo] + (rank-float64(lo))*(sorted[hi]-sorted[lo])
-	return &v
+	rank := q * float64(count-1)
+	lo := int64(math.Floor(rank))
+	before, seen := 0.0, int64(0)
+	for i := range sorted {
+		seen += int64(sorted[i].n)
+		if seen > lo {
+			before = sorted[i].value
+			after := before
+			if seen <= lo+1 && i+1 < len(sorted) {
+				after = sorted[i+1].value
+			}
+			v := before + (rank-float64(lo))*(after-before)
+			return &v
+		}
+	}
+	return nil
 }
 
 // flight turns starts and ends into the number of requests in flight.
@@ -56,14 +117,18 @@ func (f *flight) add(from, to int64) {
 	f.events = append(f.events, flightEvent{from, 1}, flightEvent{to, -1})
 }
 
-// within gives mean over time and peak between two times.
-func (f *flight) within(from, to int64) Concurrency {
+// sort puts the events in order: an end before a start at the same instant.
+func (f *flight) sort() {
 	slices.SortFunc(f.events, func(a, b flightEvent) int {
-		if a.at != b.at {
-			return int(max(-1, min(1, a.at-b.at)))
-		}
-		return int(a.delta - b.delta) // an end before a start at the same instant
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.delta, b.delta))
 	})
+}
+
+// within gives mean over time and peak between two times. The events must be sorted.
+func (f *flight) within(from, to int64) Concurrency {
+	if to <= from {
+		return Concurrency{}
+	}
 	var now, peak int64
 	area, last := 0.0, from
 	for _, e := range f.events {
@@ -78,9 +143,34 @@ func (f *flight) within(from, to int64) Concurrency {
 		now += e.delta
 	}
 	area += float64(now) * float64(to-last)
-	peak = max(peak, now)
-	if to <= from {
-		return Concurrency{}
+	return Concurrency{Mean: area / float64(to-from), Peak: max(peak, now)}
+}
+
+// means gives the mean over time of each of n steps from 0 on. The events must be sorted.
+func (f *flight) means(step int64, n int) []float64 {
+	area := make([]float64, n)
+	spread := func(from, to, now int64) {
+		for from < to {
+			i := from / step
+			end := min(to, (i+1)*step)
+			if i >= int64(n) {
+				return
+			}
+			area[i] += float64(now) * float64(end-from)
+			from = end
+		}
 	}
-	return Concurrency{Mean: area / float64(to-from), Peak: peak}
+	now, last := int64(0), int64(0)
+	for _, e := range f.events {
+		if at := max(e.at, 0); at > last {
+			spread(last, at, now)
+			last = at
+		}
+		now += e.delta
+	}
+	spread(last, int64(n)*step, now)
+	for i := range area {
+		area[i] /= float64(step)
+	}
+	return area
 }

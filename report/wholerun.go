@@ -12,7 +12,8 @@ type wholeRun struct {
 	completed, input, output int64
 	first, last              int64
 	any                      bool
-	ttft, tpot, itl, e2e     []float64
+	ttft, tpot, e2e          samples
+	itl                      pooled
 }
 
 func (w *wholeRun) add(r *workload.Record) {
@@ -23,20 +24,23 @@ func (w *wholeRun) add(r *workload.Record) {
 		w.first = r.Sent
 	}
 	w.any = true
-	w.last = max(w.last, finish(r))
+	w.last = max(w.last, r.Finish())
 	w.completed++
 	w.input += int64(r.PromptTokens)
 	w.output += int64(r.OutputTokens)
-	w.e2e = append(w.e2e, float64(finish(r)-r.Sent)/1e6)
+	w.e2e.add(float64(r.Finish()-r.Sent)/1e6, 0)
 	if !r.Streamed {
 		return
 	}
-	w.ttft = append(w.ttft, float64(r.First-r.Sent)/1e6)
+	w.ttft.add(float64(r.First-r.Sent)/1e6, 0)
 	if r.OutputTokens > 1 {
-		w.tpot = append(w.tpot, float64(r.Last-r.First)/1e6/float64(r.OutputTokens-1))
+		w.tpot.add(float64(r.Last-r.First)/1e6/float64(r.OutputTokens-1), 0)
+	}
+	if w.itl == nil {
+		w.itl = pooled{}
 	}
 	for _, gap := range r.Gaps {
-		w.itl = append(w.itl, float64(gap)/1e3)
+		w.itl.add(float64(gap)/1e3, 0, 1)
 	}
 }
 
@@ -51,7 +55,7 @@ func (w *wholeRun) summary() map[string]float64 {
 		out["output_throughput"] = float64(w.output) / seconds
 		out["total_token_throughput"] = float64(w.input+w.output) / seconds
 	}
-	for name, samples := range map[string][]float64{"ttft": w.ttft, "tpot": w.tpot, "itl": w.itl, "e2el": w.e2e} {
+	for name, samples := range map[string]samples{"ttft": w.ttft, "tpot": w.tpot, "itl": w.itl.samples(), "e2el": w.e2e} {
 		d := describe(samples)
 		for key, v := range map[string]*float64{"mean": d.Mean, "std": d.Std, "median": d.P50, "p99": d.P99} {
 			if v != nil {

@@ -3,16 +3,12 @@ package workload
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
-	"os"
-	"sync"
-	"time"
+	"math"
+	"strconv"
 
 	"github.com/benchd/benchd/api/node"
 )
@@ -33,29 +29,81 @@ type Record struct {
 	Sent      int64 `json:"s"`
 	Connected int64 `json:"c,omitempty"`
 	First     int64 `json:"t1,omitempty"`
-	Last      int64 `json:"tn,omitempty"`
-	End       int64 `json:"e"`
-	// Gaps between successive chunks, in microseconds.
-	Gaps []int64 `json:"g,omitempty"`
+	// FirstAnswer is the first token that is not reasoning; kept where there was reasoning.
+	FirstAnswer int64 `json:"ta,omitempty"`
+	Last        int64 `json:"tn,omitempty"`
+	End         int64 `json:"e"`
+	// Gaps between successive chunks, in microseconds: differences of rounded times, so their sum is exact to a microsecond.
+	Gaps Numbers `json:"g,omitempty"`
+	// ChunkTokens is how many tokens each chunk held, the first included, where the server said so in each and not all held
+	// one.
+	ChunkTokens Numbers `json:"kt,omitempty"`
 	// Streamed: First, Last and Gaps mean something.
 	Streamed bool `json:"st,omitempty"`
-	// PromptTokens, OutputTokens, where the counts come from, and how many were asked for.
+	// PromptTokens, OutputTokens, where the counts come from, how many were asked for, and how many prompt tokens the server
+	// had in its prefix cache.
 	PromptTokens int    `json:"p,omitempty"`
 	OutputTokens int    `json:"n,omitempty"`
 	Source       string `json:"src,omitempty"`
 	Target       int    `json:"t,omitempty"`
+	Cached       int    `json:"pc,omitempty"`
+	// SharedReads counts reads that brought more than one chunk; Redials new connections for one that was closed while it was
+	// kept; Retries how often the request was sent again after a failure.
+	SharedReads int   `json:"sr,omitempty"`
+	Redials     int   `json:"rd,omitempty"`
+	Retries     int32 `json:"rt,omitempty"`
+	// ServerQueue, ServerLoad, ServerPrefill and ServerDecode are the server's own timers, where it tells (Ollama).
+	ServerQueue   int64 `json:"sq,omitempty"`
+	ServerLoad    int64 `json:"sl,omitempty"`
+	ServerPrefill int64 `json:"sp,omitempty"`
+	ServerDecode  int64 `json:"sd,omitempty"`
 	// Class of the failure, empty for a success. `dropped` was never sent.
 	Class   string `json:"err,omitempty"`
 	Message string `json:"msg,omitempty"`
 	Status  int    `json:"http,omitempty"`
 }
 
-// ClassDropped marks an arrival that was never sent: it still waited for the cap when sending ended.
+// Finish is when the answer was complete for its reader.
+func (r *Record) Finish() int64 {
+	if r.Streamed {
+		return r.Last
+	}
+	return r.End
+}
+
+// ClassDropped marks an arrival that was never sent: it waited for the cap until its time was over, or the client was so
+// late that sending it would have been a burst that nobody asked for.
 const ClassDropped = "dropped"
+
+// Numbers is a list of small counts.
+type Numbers []uint32
+
+// UnmarshalJSON reads a plain array of whole numbers, without the detour that encoding/json takes for each.
+func (n *Numbers) UnmarshalJSON(data []byte) error {
+	*n = (*n)[:0]
+	v, digits := uint64(0), false
+	for _, c := range data {
+		switch {
+		case c >= '0' && c <= '9':
+			if v, digits = v*10+uint64(c-'0'), true; v > math.MaxUint32 {
+				return fmt.Errorf("a number over %d", uint32(math.MaxUint32))
+			}
+		case c == ',' || c == ']':
+			if digits {
+				*n = append(*n, uint32(v))
+			}
+			v, digits = 0, false
+		case c == '[' || c == ' ':
+		default:
+			return fmt.Errorf("%q where whole numbers stand", c)
+		}
+	}
+	return nil
+}
 
 // Header is the first line of a records file: what a reader needs to make sense of the rest.
 type Header struct {
-	Format  string `json:"format"` // benchd-records-1
+	Format  string `json:"format"` // benchd-records-2
 	Run     string `json:"run"`
 	Attempt int32  `json:"attempt"`
 	Node    string `json:"node"`
@@ -65,10 +113,18 @@ type Header struct {
 	// Warmup, Duration of the measured window, nanoseconds.
 	Warmup   int64 `json:"warmup"`
 	Duration int64 `json:"duration"`
-	// OfferedRate of the whole load, 0 in a closed loop; Concurrency of all clients in a closed loop.
+	// Pattern of the load.
+	Pattern string `json:"pattern,omitempty"`
+	// OfferedRate of the whole load over the measured window, 0 in a closed loop; Concurrency of all clients in a closed loop.
 	OfferedRate float64 `json:"offeredRate,omitempty"`
 	Concurrency int64   `json:"concurrency,omitempty"`
-	Streaming   bool    `json:"streaming"`
+	// MaxConcurrency is the cap on requests in flight, 0 for none.
+	MaxConcurrency int64 `json:"maxConcurrency,omitempty"`
+	Streaming      bool  `json:"streaming"`
+	// Extensions of the API were sent: answers were to have the length asked for.
+	Extensions bool `json:"extensions,omitempty"`
+	// PromptCount says how the prompts' tokens were counted: words, server, file, ids or dataset.
+	PromptCount string `json:"promptCount,omitempty"`
 	// ClockUncertainty of this node's times against the lead's.
 	ClockUncertainty int64 `json:"clockUncertainty"`
 	// SLO limits in nanoseconds, 0 for none.
@@ -78,7 +134,7 @@ type Header struct {
 }
 
 // Format of records files.
-const Format = "benchd-records-1"
+const Format = "benchd-records-2"
 
 // Done seals a stream file: what a complete one holds.
 type Done struct {
@@ -94,87 +150,134 @@ type Trailer struct {
 	// SendEnded is when the last request was sent or given up; Ended when the last one had ended.
 	SendEnded int64 `json:"sendEnded"`
 	Ended     int64 `json:"ended"`
-	// CPUSeconds the client process used over the load.
+	// Bound says what ended sending before the time was over: requests, trace, errorBudget or stopped; empty when the time did.
+	Bound string `json:"bound,omitempty"`
+	// CPUSeconds the client process used over the load, and the CPUs it may use.
 	CPUSeconds float64 `json:"cpuSeconds"`
+	CPUs       int     `json:"cpus,omitempty"`
+	// PeakCPU is the largest share of its CPUs that the process used in any 5 s; PeakThread the largest share of one CPU that
+	// a thread of the load engine used. The engine is as fast as its threads.
+	PeakCPU    float64 `json:"peakCPU,omitempty"`
+	PeakThread float64 `json:"peakThread,omitempty"`
+	// Servers holds what servers told of themselves over the measured window, by their names.
+	Servers map[string]ServerView `json:"servers,omitempty"`
 }
 
-// Writer appends records to a stream file. Each record is one write, so that all of them are there when the process is
-// killed.
-type Writer struct {
-	mu      sync.Mutex
-	file    *os.File
-	hash    hash.Hash
-	records int64
-	bytes   int64
-	err     error
+// What ended sending early.
+const (
+	BoundRequests    = "requests"
+	BoundTrace       = "trace"
+	BoundErrorBudget = node.BoundErrorBudget
+	BoundStopped     = "stopped"
+)
+
+// ServerView is what a server told of itself over the measured window: the growth of its own sums, in seconds.
+type ServerView struct {
+	// Source of the numbers: the metrics endpoint's family, such as vllm.
+	Source string `json:"source"`
+	// Queue, Prefill and Decode are times of requests; TTFT and E2E the same as the client's, seen by the server.
+	Queue   ServerTime `json:"queue"`
+	Prefill ServerTime `json:"prefill"`
+	Decode  ServerTime `json:"decode"`
+	TTFT    ServerTime `json:"ttft"`
+	E2E     ServerTime `json:"e2e"`
+	// Restarted: its process began anew within the load, or its counters fell.
+	Restarted bool `json:"restarted,omitempty"`
 }
 
-// CreateRecords makes the stream file and writes its header. An attempt's file exists only once: one that is there is
-// an error, for two writers would mix two executions.
-func CreateRecords(path string, header Header) (*Writer, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("create records: %w", err)
-	}
-	w := &Writer{file: f, hash: sha256.New()}
-	if err := w.line(header); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return w, nil
+// ServerTime is the growth of a sum of seconds and of its count.
+type ServerTime struct {
+	Sum   float64 `json:"sum"`
+	Count float64 `json:"count"`
 }
 
-func (w *Writer) line(v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode record: %w", err)
+// append appends the record as a line of JSON: what encoding/json would write, without what it allocates.
+func (r *Record) append(dst []byte) []byte {
+	number := func(name string, v int64) {
+		if v != 0 {
+			dst = append(dst, name...)
+			dst = strconv.AppendInt(dst, v, 10)
+		}
 	}
-	data = append(data, '\n')
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err != nil {
-		return w.err
+	list := func(name string, v Numbers) {
+		if len(v) == 0 {
+			return
+		}
+		dst = append(dst, name...)
+		for i, n := range v {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = strconv.AppendUint(dst, uint64(n), 10)
+		}
+		dst = append(dst, ']')
 	}
-	n, err := w.file.Write(data)
-	w.bytes += int64(n)
-	_, _ = w.hash.Write(data[:n]) // a hash takes everything
-	if err != nil {
-		w.err = fmt.Errorf("write records: %w", err)
+	text := func(name, v string) {
+		if v != "" {
+			dst = append(dst, name...)
+			dst = appendJSONString(dst, v)
+		}
 	}
-	return w.err
+	dst = append(dst, `{"k":`...)
+	dst = strconv.AppendInt(dst, r.K, 10)
+	dst = append(dst, `,"server":`...)
+	dst = appendJSONString(dst, r.Server)
+	dst = append(dst, `,"node":`...)
+	dst = appendJSONString(dst, r.Node)
+	dst = append(dst, `,"i":`...)
+	dst = strconv.AppendInt(dst, r.Intended, 10)
+	number(`,"w":`, r.CapWait)
+	dst = append(dst, `,"s":`...)
+	dst = strconv.AppendInt(dst, r.Sent, 10)
+	number(`,"c":`, r.Connected)
+	number(`,"t1":`, r.First)
+	number(`,"ta":`, r.FirstAnswer)
+	number(`,"tn":`, r.Last)
+	dst = append(dst, `,"e":`...)
+	dst = strconv.AppendInt(dst, r.End, 10)
+	list(`,"g":[`, r.Gaps)
+	list(`,"kt":[`, r.ChunkTokens)
+	if r.Streamed {
+		dst = append(dst, `,"st":true`...)
+	}
+	number(`,"p":`, int64(r.PromptTokens))
+	number(`,"n":`, int64(r.OutputTokens))
+	text(`,"src":`, r.Source)
+	number(`,"t":`, int64(r.Target))
+	number(`,"pc":`, int64(r.Cached))
+	number(`,"sr":`, int64(r.SharedReads))
+	number(`,"rd":`, int64(r.Redials))
+	number(`,"rt":`, int64(r.Retries))
+	number(`,"sq":`, r.ServerQueue)
+	number(`,"sl":`, r.ServerLoad)
+	number(`,"sp":`, r.ServerPrefill)
+	number(`,"sd":`, r.ServerDecode)
+	text(`,"err":`, r.Class)
+	text(`,"msg":`, r.Message)
+	number(`,"http":`, int64(r.Status))
+	return append(dst, '}', '\n')
 }
 
-// Add appends one record. The first error stays: a run whose records are not complete has failed.
-func (w *Writer) Add(r *Record) error {
-	if err := w.line(r); err != nil {
-		return err
+// appendJSONString appends s as a JSON string; names and classes need no escape, messages may.
+func appendJSONString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				quoted = []byte(`""`) // a string always marshals
+			}
+			return append(dst, quoted...)
+		}
 	}
-	w.mu.Lock()
-	w.records++
-	w.mu.Unlock()
-	return nil
-}
-
-// Close writes the trailer, syncs the file and seals it with path.done.json. After a failed write it only closes the
-// file and returns that first error.
-func (w *Writer) Close(trailer Trailer) error {
-	if err := w.line(trailer); err != nil {
-		_ = w.file.Close() // the file is of no use any more
-		return err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	done := Done{Records: w.records, Bytes: w.bytes, SHA256: hex.EncodeToString(w.hash.Sum(nil))}
-	path := w.file.Name()
-	if err := errors.Join(w.file.Sync(), w.file.Close()); err != nil {
-		return fmt.Errorf("finish records %s: %w", path, err)
-	}
-	return node.WriteSealed(DonePath(path), done)
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
 }
 
 // DonePath is the file that seals a stream.
 func DonePath(path string) string { return path + ".done.json" }
 
-// Visitor takes what a records stream holds, in order.
+// Visitor takes what a records stream holds, in order. A Record is only good until the next one.
 type Visitor struct {
 	Header  func(Header) error
 	Record  func(*Record) error
@@ -185,13 +288,14 @@ type Visitor struct {
 // it, ends the reading without an error.
 func ReadRecords(r io.Reader, v Visitor) error {
 	in := bufio.NewReaderSize(r, 1<<20)
+	var rec Record
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {
-			err = v.line(line)
+			err = v.line(line, &rec)
 		}
 		if err != nil {
 			return fmt.Errorf("read records: line %d: %w", n, err)
@@ -199,14 +303,14 @@ func ReadRecords(r io.Reader, v Visitor) error {
 	}
 }
 
-func (v Visitor) line(line []byte) error {
+func (v Visitor) line(line []byte, rec *Record) error {
 	switch {
 	case bytes.HasPrefix(line, []byte(`{"format":`)):
 		var h Header
 		if err := json.Unmarshal(line, &h); err != nil {
 			return err
 		}
-		if h.Format != Format {
+		if h.Format != Format && h.Format != formatOne {
 			return fmt.Errorf("format %q is not %q, which this benchd reads", h.Format, Format)
 		}
 		return v.Header(h)
@@ -217,16 +321,12 @@ func (v Visitor) line(line []byte) error {
 		}
 		return v.Trailer(t)
 	}
-	var rec Record
-	if err := json.Unmarshal(line, &rec); err != nil {
+	*rec = Record{Gaps: rec.Gaps[:0], ChunkTokens: rec.ChunkTokens[:0]}
+	if err := json.Unmarshal(line, rec); err != nil {
 		return err
 	}
-	return v.Record(&rec)
+	return v.Record(rec)
 }
 
-func sinceNanos(t0, t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return int64(t.Sub(t0))
-}
+// formatOne is the format before: this one without its newer fields.
+const formatOne = "benchd-records-1"

@@ -52,6 +52,17 @@ func NewClient(folder Folder, dial func(ctx context.Context, network, address st
 // Close frees idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// StatusError is an agent's answer of another status than 200.
+type StatusError struct {
+	// Code of HTTP, and what the agent said.
+	Code int
+	Text string
+}
+
+var _ error = (*StatusError)(nil)
+
+func (e *StatusError) Error() string { return fmt.Sprintf("HTTP %d: %.600s", e.Code, e.Text) }
+
 // Call sends a request to an agent and decodes its answer into out, when there is one. An answer other than 200 is an
 // error with what the agent said.
 func (c *Client) Call(ctx context.Context, method, host, path string, in, out any) error {
@@ -81,7 +92,7 @@ func (c *Client) Call(ctx context.Context, method, host, path string, in, out an
 		return fmt.Errorf("%s %s: %w", method, req.URL, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: HTTP %d: %.300s", method, req.URL, resp.StatusCode, bytes.TrimSpace(data))
+		return fmt.Errorf("%s %s: %w", method, req.URL, &StatusError{resp.StatusCode, string(bytes.TrimSpace(data))})
 	}
 	if out == nil {
 		return nil

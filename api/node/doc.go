@@ -148,6 +148,8 @@ type OrderStatus struct {
 	// ReadyToFirstRequest is the time from all servers being healthy (or the order being taken up, if that was later)
 	// to the first request sent, in seconds.
 	ReadyToFirstRequest float64 `json:"readyToFirstRequest,omitempty"`
+	// ClockUncertainty of each client node, in seconds, by measurements before and after the load.
+	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
 	// Done: nothing more will be written to the attempt's folder.
 	Done bool `json:"done"`
 }
@@ -206,6 +208,8 @@ type ExecutorStatus struct {
 	Stage    string        `json:"stage,omitempty"`
 	Error    string        `json:"error,omitempty"`
 	Progress *api.Progress `json:"progress,omitempty"`
+	// Bound says what ended sending before its time, as BoundErrorBudget; empty otherwise.
+	Bound string `json:"bound,omitempty"`
 	// FirstSent is the node's monotonic time of the first request, 0 before.
 	FirstSent int64 `json:"firstSentNanos,omitempty"`
 	// Servers are the server processes on this node.
@@ -220,6 +224,9 @@ const (
 	ExecutorStopped = "stopped" // ended before its time: asked to, or the job was ended
 	ExecutorFailed  = "failed"
 )
+
+// BoundErrorBudget: too many requests failed, so the load was ended.
+const BoundErrorBudget = "errorBudget"
 
 // ServerState is what an agent knows of a server process on its node.
 type ServerState struct {

@@ -31,6 +31,8 @@ type BenchmarkRunSpec struct {
 	Container ContainerSpec `json:"container,omitzero"`
 	// Workload is the load that the clients make.
 	Workload WorkloadSpec `json:"workload"`
+	// Verdict holds the limits beyond which numbers are called suspect or invalid.
+	Verdict VerdictSpec `json:"verdict,omitzero"`
 	// Monitoring says what is sampled on the nodes, and how often.
 	Monitoring MonitoringSpec `json:"monitoring,omitzero"`
 	// Logging says how the logs of all nodes are brought together.
@@ -131,106 +133,6 @@ type ContainerSpec struct {
 	Binds []string `json:"binds,omitempty"`
 	// Env is added to the environment of the service.
 	Env map[string]string `json:"env,omitempty"`
-}
-
-// WorkloadSpec is the load that the clients make.
-type WorkloadSpec struct {
-	// Duration of the measured window.
-	Duration metav1.Duration `json:"duration"`
-	// Warmup is load before the measured window, without a pause between them.
-	Warmup metav1.Duration `json:"warmup,omitzero"`
-	// Drain bounds the wait for answers after the last request was sent.
-	Drain *metav1.Duration `json:"drain,omitempty"`
-	// Load says when requests are sent.
-	Load LoadSpec `json:"load,omitzero"`
-	// Balance deals requests out to server replicas.
-	Balance Balance `json:"balance,omitempty"`
-	// Prompts says what is asked.
-	Prompts PromptSpec `json:"prompts,omitzero"`
-	// Output says how long answers are to be.
-	Output OutputSpec `json:"output,omitzero"`
-	// API is the request format: `chat` or `completions`.
-	API API `json:"api,omitempty"`
-	// Streaming asks for tokens as they come; without it there is no TTFT.
-	Streaming *bool `json:"streaming,omitempty"`
-	// RequestTimeout bounds one request.
-	RequestTimeout *metav1.Duration `json:"requestTimeout,omitempty"`
-	// SLO holds limits that a good request meets.
-	SLO SLOSpec `json:"slo,omitzero"`
-	// Seed of everything drawn at random; by default drawn from the run's uid and attempt.
-	Seed *int64 `json:"seed,omitempty"`
-}
-
-// Pattern is the shape of a load over time.
-type Pattern string
-
-// Patterns of load.
-const (
-	// PatternClosed: each client sends its next request when the last one was answered.
-	PatternClosed Pattern = "closed"
-	// PatternConstant: requests are sent at a constant rate, whatever the server does.
-	PatternConstant Pattern = "constant"
-)
-
-// Balance deals requests out to server replicas.
-type Balance string
-
-// Ways to balance.
-const (
-	BalanceRoundRobin Balance = "roundRobin"
-)
-
-// API is the request format spoken to the servers.
-type API string
-
-// Request formats.
-const (
-	APIChat        API = "chat"
-	APICompletions API = "completions"
-)
-
-// LoadSpec says when requests are sent. Rate, requests and cap are totals over all client nodes.
-type LoadSpec struct {
-	// Pattern of the load: `closed` or `constant`.
-	Pattern Pattern `json:"pattern,omitempty"`
-	// ClientsPerNode is the number of concurrent clients on each client node (closed).
-	ClientsPerNode int32 `json:"clientsPerNode,omitempty"`
-	// ThinkTime is a client's pause between an answer and its next request (closed).
-	ThinkTime metav1.Duration `json:"thinkTime,omitzero"`
-	// Rate in requests per second over all clients (constant).
-	Rate float64 `json:"rate,omitempty"`
-	// MaxConcurrency caps the requests in flight (constant); an arrival beyond it waits, and the wait is recorded.
-	MaxConcurrency int32 `json:"maxConcurrency,omitempty"`
-}
-
-// PromptSource is where prompts come from.
-type PromptSource string
-
-// PromptSynthetic makes prompts of random words, each unlike the others.
-const PromptSynthetic PromptSource = "synthetic"
-
-// PromptSpec says what is asked.
-type PromptSpec struct {
-	// Source of prompts: `synthetic`.
-	Source PromptSource `json:"source,omitempty"`
-	// Tokens of a synthetic prompt.
-	Tokens int32 `json:"tokens,omitempty"`
-}
-
-// OutputSpec says how long answers are to be.
-type OutputSpec struct {
-	// Tokens asked of each answer.
-	Tokens int32 `json:"tokens,omitempty"`
-}
-
-// SLOSpec holds limits that a good request meets; goodput counts those that meet every one.
-type SLOSpec struct {
-	// TTFT limits the time to the first token.
-	TTFT *metav1.Duration `json:"ttft,omitempty"`
-	// TPOT limits the mean time per further token.
-	TPOT *metav1.Duration `json:"tpot,omitempty"`
-	// E2E limits the time to the last token.
-	E2E *metav1.Duration `json:"e2e,omitempty"`
 }
 
 // MonitoringSpec says what is sampled on the nodes, and how often.
@@ -401,6 +303,8 @@ type Attempt struct {
 	Phases []PhaseTime `json:"phases,omitempty"`
 	// ReadyToFirstRequest is the time from all servers being ready to the first request sent, in seconds.
 	ReadyToFirstRequest float64 `json:"readyToFirstRequest,omitempty"`
+	// ClockUncertainty of each client node against the lead's clock, in seconds, by measurements before and after the load.
+	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
 	// Outcome of the attempt, written once.
 	Outcome *Outcome `json:"outcome,omitempty"`
 }
@@ -413,14 +317,24 @@ type PhaseTime struct {
 
 // Progress of an execution, as the lead last reported it.
 type Progress struct {
-	// Stage is warmup, measure or drain.
+	// Stage is waiting, warmup, measure, drain or done.
 	Stage string `json:"stage,omitempty"`
-	// Percent of the planned time gone, 0 to 100.
+	// Percent of the planned time, or of the planned requests, gone, 0 to 100.
 	Percent int32 `json:"percent"`
 	// Sent, Succeeded and Failed count requests so far.
 	Sent      int64 `json:"sent"`
 	Succeeded int64 `json:"succeeded"`
 	Failed    int64 `json:"failed"`
+	// InFlight are under way now.
+	InFlight int64 `json:"inFlight,omitempty"`
+	// RequestRate and TokenRate are completions and output tokens per second over the last ten seconds.
+	RequestRate float64 `json:"requestRate,omitempty"`
+	TokenRate   float64 `json:"tokenRate,omitempty"`
+	// TTFTP50 and E2EP50 are medians over the last ten seconds, in seconds; of several clients the largest.
+	TTFTP50 float64 `json:"ttftP50,omitempty"`
+	E2EP50  float64 `json:"e2eP50,omitempty"`
+	// Remaining seconds until sending ends, as planned.
+	Remaining float64 `json:"remaining,omitempty"`
 }
 
 // Summary holds the headline numbers of a report; seconds and tokens.

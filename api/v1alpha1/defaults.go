@@ -49,7 +49,8 @@ func setRunDefaults(run *BenchmarkRun) {
 	setDuration(&s.Service.Health.Interval, 250*time.Millisecond)
 	setDefault(&s.Container.Runtime, RuntimeNone)
 
-	setWorkloadDefaults(&s.Workload)
+	SetWorkloadDefaults(&s.Workload)
+	SetVerdictDefaults(&s.Verdict)
 
 	setPointer(&s.Monitoring.Enabled, true)
 	setDuration(&s.Monitoring.Interval, time.Second)
@@ -73,19 +74,70 @@ func setRunDefaults(run *BenchmarkRun) {
 	}
 }
 
-func setWorkloadDefaults(w *WorkloadSpec) {
+// SetVerdictDefaults fills in the limits of a verdict.
+func SetVerdictDefaults(v *VerdictSpec) {
+	setDefault(&v.InvalidErrorRate, 0.10)
+	setDefault(&v.SuspectErrorRate, 0.01)
+	setDefault(&v.RateDeviation, 0.05)
+	setDuration(&v.Lag, 5*time.Millisecond)
+	setDefault(&v.LagShare, 0.05)
+	setDefault(&v.ClientCPU, 0.80)
+	setDefault(&v.ShortOutputs, 0.01)
+	setDefault(&v.CompletionsPerClient, 10)
+	setDuration(&v.ClockUncertainty, 5*time.Millisecond)
+	setDefault(&v.Drift, 0.10)
+}
+
+// SetWorkloadDefaults fills in what a workload leaves open.
+func SetWorkloadDefaults(w *WorkloadSpec) {
 	setDurationPointer(&w.Drain, 30*time.Second)
 	setDefault(&w.Load.Pattern, PatternClosed)
 	if w.Load.Pattern == PatternClosed {
 		setDefault(&w.Load.ClientsPerNode, 1)
 	}
 	setDefault(&w.Balance, BalanceRoundRobin)
-	setDefault(&w.Prompts.Source, PromptSynthetic)
-	setDefault(&w.Prompts.Tokens, 128)
-	setDefault(&w.Output.Tokens, 128)
+	switch l := &w.Load; l.Pattern {
+	case PatternGamma:
+		setDefault(&l.Burstiness, 1)
+	case PatternBurst, PatternSteps, PatternRamp:
+		setDefault(&l.Arrivals, ArrivalsPoisson)
+		if l.Arrivals == ArrivalsGamma {
+			setDefault(&l.Burstiness, 1)
+		}
+	case PatternTrace:
+		if l.Trace != nil {
+			setDefault(&l.Trace.Speed, 1)
+		}
+	}
+	p, o := &w.Prompts, &w.Output
+	setDefault(&p.Source, PromptSynthetic)
+	setDefault(&p.Tokenizer, CounterAuto)
+	setLengths(&p.Tokens, &p.Distribution, &p.Stddev, &p.Min, &p.Max)
+	if p.Prefix != nil {
+		setDefault(&p.Prefix.Groups, 1)
+	}
+	setLengths(&o.Tokens, &o.Distribution, &o.Stddev, &o.Min, &o.Max)
 	setDefault(&w.API, APIChat)
-	setPointer(&w.Streaming, true)
+	setDefault(&w.Extensions, ExtensionsAuto)
+	setPointer(&w.Streaming, w.API != APIREST)
 	setDurationPointer(&w.RequestTimeout, 10*time.Minute)
+}
+
+// setLengths fills in how long prompts or answers are. Bounds that are left open lie at half and one and a half times the
+// tokens (uniform), or at 1 and four standard deviations above (normal).
+func setLengths(tokens *int32, distribution *Distribution, stddev, least, most *int32) {
+	setDefault(tokens, 128)
+	setDefault(distribution, DistributionFixed)
+	n := min(max(*tokens, 1), maxTokens)
+	switch *distribution {
+	case DistributionUniform:
+		setDefault(least, max(1, n/2))
+		setDefault(most, min(maxTokens, n+n/2))
+	case DistributionNormal:
+		setDefault(stddev, n/4)
+		setDefault(least, 1)
+		setDefault(most, min(maxTokens, n+4*min(max(*stddev, 0), maxTokens)))
+	}
 }
 
 // plannedTime is what the phases that hold a job may take at most, and a margin of five minutes.

@@ -3,7 +3,6 @@ package v1alpha1
 import (
 	"fmt"
 	"maps"
-	"math"
 	"path"
 	"reflect"
 	"regexp"
@@ -166,7 +165,8 @@ func validateRunSpec(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	errs = append(errs, validateNodes(&s.Nodes, at.Child("nodes"))...)
 	errs = append(errs, validateService(s, at.Child("service"))...)
 	errs = append(errs, validateContainer(&s.Container, at.Child("container"))...)
-	errs = append(errs, validateWorkload(&s.Workload, at.Child("workload"))...)
+	errs = append(errs, ValidateWorkload(&s.Workload, at.Child("workload"))...)
+	errs = append(errs, validateVerdict(&s.Verdict, at.Child("verdict"))...)
 	errs = append(errs, validateMonitoring(&s.Monitoring, at.Child("monitoring"))...)
 	errs = append(errs, validateLogging(&s.Logging, at.Child("logging"))...)
 	errs = append(errs, validateTimeouts(&s.Timeouts, at.Child("timeouts"))...)
@@ -317,58 +317,6 @@ func validateContainer(c *ContainerSpec, at *field.Path) field.ErrorList {
 	}
 	if c.Runtime == RuntimeNone && (c.Image != "" || len(c.Binds) > 0) {
 		errs = append(errs, field.Forbidden(at, "image and binds need a container runtime, and runtime is none"))
-	}
-	return errs
-}
-
-func validateWorkload(w *WorkloadSpec, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	errs = append(errs, validateDuration(w.Duration, 100*time.Millisecond, 7*24*time.Hour, at.Child("duration"))...)
-	errs = append(errs, validateDuration(w.Warmup, 0, 24*time.Hour, at.Child("warmup"))...)
-	errs = append(errs, validateDuration(*w.Drain, 0, 24*time.Hour, at.Child("drain"))...)
-	errs = append(errs, validateDuration(*w.RequestTimeout, 10*time.Millisecond, 24*time.Hour, at.Child("requestTimeout"))...)
-	errs = append(errs, validateLoad(&w.Load, at.Child("load"))...)
-	if w.Balance != BalanceRoundRobin {
-		errs = append(errs, field.NotSupported(at.Child("balance"), clip(w.Balance), []Balance{BalanceRoundRobin}))
-	}
-	if w.API != APIChat && w.API != APICompletions {
-		errs = append(errs, field.NotSupported(at.Child("api"), clip(w.API), []API{APIChat, APICompletions}))
-	}
-	if w.Prompts.Source != PromptSynthetic {
-		errs = append(errs, field.NotSupported(at.Child("prompts", "source"), clip(w.Prompts.Source), []PromptSource{PromptSynthetic}))
-	}
-	errs = append(errs, validateRange(int64(w.Prompts.Tokens), 1, 1<<20, at.Child("prompts", "tokens"))...)
-	errs = append(errs, validateRange(int64(w.Output.Tokens), 1, 1<<20, at.Child("output", "tokens"))...)
-	errs = append(errs, validateOptional(at.Child("slo"), time.Microsecond, 24*time.Hour,
-		optional{"ttft", w.SLO.TTFT}, optional{"tpot", w.SLO.TPOT}, optional{"e2e", w.SLO.E2E})...)
-	if w.SLO.TTFT != nil && !*w.Streaming {
-		errs = append(errs, field.Forbidden(at.Child("slo", "ttft"), "without streaming there is no time to first token: set streaming: true or drop this limit"))
-	}
-	return errs
-}
-
-func validateLoad(l *LoadSpec, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	switch l.Pattern {
-	case PatternClosed:
-		errs = append(errs, validateRange(int64(l.ClientsPerNode), 1, 100_000, at.Child("clientsPerNode"))...)
-		errs = append(errs, validateDuration(l.ThinkTime, 0, time.Hour, at.Child("thinkTime"))...)
-		if l.Rate != 0 {
-			errs = append(errs, field.Forbidden(at.Child("rate"), "a closed loop has no rate of its own: use pattern: constant, or drop the rate"))
-		}
-		if l.MaxConcurrency != 0 {
-			errs = append(errs, field.Forbidden(at.Child("maxConcurrency"), "in a closed loop clientsPerNode is the concurrency"))
-		}
-	case PatternConstant:
-		if math.IsNaN(l.Rate) || l.Rate <= 0 || l.Rate > maxRate {
-			errs = append(errs, field.Invalid(at.Child("rate"), l.Rate, "give the requests per second over all clients, above 0 and at most 1e6"))
-		}
-		errs = append(errs, validateRange(int64(l.MaxConcurrency), 0, 1_000_000, at.Child("maxConcurrency"))...)
-		if l.ClientsPerNode != 0 || l.ThinkTime.Duration != 0 {
-			errs = append(errs, field.Forbidden(at, "clientsPerNode and thinkTime belong to pattern: closed"))
-		}
-	default:
-		errs = append(errs, field.NotSupported(at.Child("pattern"), clip(l.Pattern), []Pattern{PatternClosed, PatternConstant}))
 	}
 	return errs
 }

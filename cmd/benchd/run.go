@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -105,7 +106,7 @@ func (p *progressLine) show(run *api.BenchmarkRun) {
 	key := string(st.Phase) + st.Message
 	line := fmt.Sprintf("%-12s %s", st.Phase, st.Message)
 	if pr := st.Progress; pr != nil && st.Phase == api.RunExecuting {
-		line = fmt.Sprintf("%-12s %3d %%  %s, %d requests sent, %d succeeded, %d failed", st.Phase, pr.Percent, pr.Stage, pr.Sent, pr.Succeeded, pr.Failed)
+		line = fmt.Sprintf("%-12s %s", st.Phase, progressText(pr))
 		key = fmt.Sprintf("%s%s%d", st.Phase, pr.Stage, pr.Percent/20)
 	}
 	if key == p.last && time.Since(p.shown) < 5*time.Second || line == p.last {
@@ -113,4 +114,23 @@ func (p *progressLine) show(run *api.BenchmarkRun) {
 	}
 	p.last, p.shown = key, time.Now()
 	p.say("%6.1fs  run/%s  %s", time.Since(p.started).Seconds(), run.Name, line)
+}
+
+// progressText says how far a load is, and what is measured now: rates and medians of the last ten seconds.
+func progressText(p *api.Progress) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%3d %%  %s, %d requests sent, %d succeeded, %d failed, %d in flight", p.Percent, p.Stage, p.Sent, p.Succeeded, p.Failed, p.InFlight)
+	if p.RequestRate > 0 {
+		fmt.Fprintf(&b, "; %.4g req/s, %.4g tok/s", p.RequestRate, p.TokenRate)
+	}
+	if p.TTFTP50 > 0 {
+		fmt.Fprintf(&b, ", TTFT %.4g ms", 1e3*p.TTFTP50)
+	}
+	if p.E2EP50 > 0 {
+		fmt.Fprintf(&b, ", E2E %.4g ms", 1e3*p.E2EP50)
+	}
+	if p.Remaining > 0 {
+		fmt.Fprintf(&b, "; %s left", time.Duration(p.Remaining*float64(time.Second)).Round(time.Second))
+	}
+	return b.String()
 }

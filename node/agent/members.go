@@ -23,7 +23,12 @@ type member struct {
 }
 
 func (m *member) call(ctx context.Context, method, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	return m.callFor(ctx, 5*time.Second, method, path, in, out)
+}
+
+// callFor is call with a time of its own, for what takes longer.
+func (m *member) callFor(ctx context.Context, longest time.Duration, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	if err := m.client.Call(ctx, method, m.host, path, in, out); err != nil {
 		return fmt.Errorf("node %s (rank %d): %w", m.Node, m.Rank, err)

@@ -118,7 +118,31 @@ func (a *attempt) perform(ctx context.Context) error {
 		return err
 	}
 	a.enter(api.RunExecuting, "the load is being made")
-	return a.execute(ctx)
+	if err := a.execute(ctx); err != nil {
+		return err
+	}
+	a.checkClocks(ctx)
+	return nil
+}
+
+// checkClocks measures the clocks once more. Records carry times by the first measurement, so how far the second differs
+// from it counts to what is not known. A node that does not answer keeps the first.
+func (a *attempt) checkClocks(ctx context.Context) {
+	uncertain := make([]float64, len(a.clients))
+	_ = a.each(func(i int, m *member) error { // it never fails
+		before := a.offsets[i]
+		uncertain[i] = before.uncertainty.Seconds()
+		if offset, uncertainty, err := m.clockOffset(ctx, a.agent.zero); err == nil {
+			uncertain[i] = max(uncertain[i], ((offset - before.offset).Abs() + uncertainty).Seconds())
+		}
+		return nil
+	})
+	a.publish(func(st *node.OrderStatus) {
+		st.ClockUncertainty = map[string]float64{}
+		for i, m := range a.clients {
+			st.ClockUncertainty[m.Node] = uncertain[i]
+		}
+	})
 }
 
 // enter notes a phase and when it began.
@@ -168,14 +192,24 @@ func (a *attempt) launch(ctx context.Context) error {
 	a.lead.mu.Lock()
 	servers := a.lead.status.Servers
 	a.lead.mu.Unlock()
-	a.t0 = time.Now().Add(startLead)
-	err = a.each(func(i int, m *member) error {
-		return m.call(ctx, http.MethodPost, "/start", node.StartRequest{
+	request := func(i int, m *member) node.StartRequest {
+		return node.StartRequest{
 			RunUID: a.order.Run.UID, Attempt: a.order.Attempt, Rank: i, Ranks: len(a.clients), Service: a.manifest.Service.Name,
 			Model: a.manifest.Service.Model, Servers: servers, APIKey: apiKey(a.agent.token), Workload: a.order.Workload,
 			Seed: a.order.Seed, Records: a.recordsPath(m), ClockOffset: int64(a.offsets[i].offset), Uncertainty: int64(a.offsets[i].uncertainty),
 			T0: int64(a.t0.Sub(a.agent.zero) + a.offsets[i].offset),
-		}, nil)
+		}
+	}
+	// Reading files, counting tokens and connecting take their time; the beginning is agreed on when all are through.
+	err = a.each(func(i int, m *member) error {
+		return m.callFor(ctx, a.order.Timeouts.Launch.Duration, http.MethodPost, "/prepare", request(i, m), nil)
+	})
+	if err != nil {
+		return a.launchFailure(ctx, err)
+	}
+	a.t0 = time.Now().Add(startLead)
+	err = a.each(func(i int, m *member) error {
+		return m.call(ctx, http.MethodPost, "/start", request(i, m), nil)
 	})
 	if err != nil {
 		return a.launchFailure(ctx, err)
@@ -189,6 +223,10 @@ func (a *attempt) launchFailure(ctx context.Context, err error) error {
 	}
 	if reason := fileReason(err); reason != "OrderFailed" {
 		return fail(api.FailureInfrastructure, reason, "%v", err)
+	}
+	var answer *node.StatusError
+	if errors.As(err, &answer) && answer.Code == http.StatusUnprocessableEntity {
+		return fail(api.FailureUser, "WorkloadNotUsable", "%v", err)
 	}
 	return fail(api.FailureInfrastructure, "ClientUnreachable", "%v", err)
 }
@@ -254,6 +292,10 @@ func (a *attempt) clientStates(ctx context.Context) (states []node.ExecutorStatu
 			done = false
 			continue
 		}
+		if st.Bound == node.BoundErrorBudget {
+			return nil, false, fail(api.FailureWorkload, "ErrorBudgetSpent", "over %.4g %% of the requests of node %s failed: the report lists the errors by class",
+				100*a.order.Workload.Load.ErrorBudget, m.Node)
+		}
 		switch st.State {
 		case node.ExecutorFailed:
 			class, reason := api.FailureWorkload, fileReason(errors.New(st.Error))
@@ -284,17 +326,25 @@ func (a *attempt) judge(states []node.ExecutorStatus) error {
 	return nil
 }
 
+// merged adds up what the clients tell; of medians the largest is shown.
 func merged(states []node.ExecutorStatus) *api.Progress {
 	sum := api.Progress{Percent: 100}
 	for _, st := range states {
-		if st.Progress == nil {
+		p := st.Progress
+		if p == nil {
 			continue
 		}
-		sum.Stage = st.Progress.Stage
-		sum.Percent = min(sum.Percent, st.Progress.Percent)
-		sum.Sent += st.Progress.Sent
-		sum.Succeeded += st.Progress.Succeeded
-		sum.Failed += st.Progress.Failed
+		sum.Stage = p.Stage
+		sum.Percent = min(sum.Percent, p.Percent)
+		sum.Remaining = max(sum.Remaining, p.Remaining)
+		sum.Sent += p.Sent
+		sum.Succeeded += p.Succeeded
+		sum.Failed += p.Failed
+		sum.InFlight += p.InFlight
+		sum.RequestRate += p.RequestRate
+		sum.TokenRate += p.TokenRate
+		sum.TTFTP50 = max(sum.TTFTP50, p.TTFTP50)
+		sum.E2EP50 = max(sum.E2EP50, p.E2EP50)
 	}
 	return &sum
 }

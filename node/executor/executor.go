@@ -1,4 +1,4 @@
-// Package executor is the load engine's HTTP face on a client node: GET /health, POST /start, GET /status,
+// Package executor is the load engine's HTTP face on a client node: GET /health, POST /prepare, POST /start, GET /status,
 // GET /metrics (JSON), GET /metrics/prometheus, POST /stop. Authentication is the caller's.
 package executor
 
@@ -6,16 +6,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
 	"time"
 
-	api "github.com/benchd/benchd/api/v1alpha1"
-
 	"github.com/benchd/benchd/api/node"
-	"github.com/benchd/benchd/protocol"
 	"github.com/benchd/benchd/workload"
 )
 
@@ -26,7 +24,10 @@ type Executor struct {
 	zero time.Time
 	log  *slog.Logger
 
-	mu      sync.Mutex
+	turn     sync.Mutex // one of Prepare, Start and Stop at a time
+	prepared *prepared  // of whose turn it is
+
+	mu      sync.Mutex // of what follows
 	request *node.StartRequest
 	load    *workload.Load
 	cancel  context.CancelFunc
@@ -44,7 +45,8 @@ func New(nodeName string, zero time.Time, log *slog.Logger) *Executor {
 // Register adds the API's paths.
 func (e *Executor) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /health", e.health)
-	mux.HandleFunc("POST /start", e.start)
+	mux.HandleFunc("POST /prepare", e.begin(e.Prepare))
+	mux.HandleFunc("POST /start", e.begin(e.Start))
 	mux.HandleFunc("POST /stop", e.stop)
 	mux.HandleFunc("GET /metrics", e.metricsJSON)
 	mux.HandleFunc("GET /metrics/prometheus", e.prometheus)
@@ -54,17 +56,24 @@ func (e *Executor) health(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "node": e.node})
 }
 
-func (e *Executor) start(w http.ResponseWriter, r *http.Request) {
-	var req node.StartRequest
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<20)).Decode(&req); err != nil {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "decode the workload: " + err.Error()})
-		return
+// begin answers a request that carries a workload.
+func (e *Executor) begin(do func(context.Context, node.StartRequest) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req node.StartRequest
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<20)).Decode(&req); err != nil {
+			writeJSON(w, http.StatusBadRequest, map[string]string{"error": "decode the workload: " + err.Error()})
+			return
+		}
+		if err := do(r.Context(), req); err != nil {
+			code := http.StatusConflict
+			if errors.Is(err, workload.ErrInput) {
+				code = http.StatusUnprocessableEntity
+			}
+			writeJSON(w, code, map[string]string{"error": err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, e.Status())
 	}
-	if err := e.Start(req); err != nil {
-		writeJSON(w, http.StatusConflict, map[string]string{"error": err.Error()})
-		return
-	}
-	writeJSON(w, http.StatusOK, e.Status())
 }
 
 func (e *Executor) stop(w http.ResponseWriter, _ *http.Request) {
@@ -72,52 +81,115 @@ func (e *Executor) stop(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, e.Status())
 }
 
-// Start begins a load. Asked again for the same run and attempt it changes nothing; asked for another while one runs it
-// refuses.
-func (e *Executor) Start(req node.StartRequest) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.request != nil {
-		if e.request.RunUID == req.RunUID && e.request.Attempt == req.Attempt {
-			return nil
-		}
-		if !closed(e.done) {
-			return fmt.Errorf("start run %s attempt %d on %s: run %s attempt %d is still under way: stop it first",
-				req.RunUID, req.Attempt, e.node, e.request.RunUID, e.request.Attempt)
-		}
+// Prepare makes a load ready that Start will begin: it reads files, asks servers and connects, which may take a while. It
+// is idempotent as Start is, and Start does it where nobody did. An error that wraps workload.ErrInput is the user's.
+func (e *Executor) Prepare(ctx context.Context, req node.StartRequest) error {
+	e.turn.Lock()
+	defer e.turn.Unlock()
+	if known, err := e.known(&req); known || err != nil {
+		return err
 	}
-	if w := &req.Workload; w.Streaming == nil || w.RequestTimeout == nil {
-		return fmt.Errorf("start run %s on %s: the workload lacks its defaults", req.RunUID, e.node)
+	if e.prepared != nil && e.prepared.same(&req) {
+		return nil
 	}
-	plan := workload.Plan{
-		Workload: req.Workload, Rank: req.Rank, Ranks: req.Ranks, Seed: req.Seed, Targets: targets(&req), Node: e.node,
-		RunID: req.RunUID, T0: e.zero.Add(time.Duration(req.T0)),
-	}
-	if _, err := workload.NewLoad(plan); err != nil { // before there is a file that a second try would find
-		return fmt.Errorf("start run %s on %s: %w", req.RunUID, e.node, err)
-	}
-	records, err := workload.CreateRecords(req.Records, header(&req, e.node))
+	e.forget()
+	load, err := e.newLoad(ctx, &req)
 	if err != nil {
-		return fmt.Errorf("start run %s on %s: %w", req.RunUID, e.node, err)
+		return err
 	}
-	m := newMetrics(req.Service, req.RunUID, e.node)
-	plan.Records, plan.Observe = records, m.observe
-	load, err := workload.NewLoad(plan)
-	if err != nil {
-		return fmt.Errorf("start run %s on %s: %w", req.RunUID, e.node, err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	e.request, e.load, e.cancel, e.done, e.err, e.metrics = &req, load, cancel, make(chan struct{}), nil, m
-	go e.run(ctx, load, plan.Targets, e.done)
+	e.prepared = &prepared{req, load}
 	return nil
 }
 
-func (e *Executor) run(ctx context.Context, load *workload.Load, targets []workload.Target, done chan struct{}) {
-	defer close(done)
-	err := load.Run(ctx)
-	for _, t := range targets {
-		t.Client.Close()
+// forget frees a load that was prepared and never begun.
+func (e *Executor) forget() {
+	if e.prepared != nil {
+		_ = e.prepared.load.Close() // nothing was written
+		e.prepared = nil
 	}
+}
+
+// prepared is a load that waits for its beginning.
+type prepared struct {
+	request node.StartRequest
+	load    *workload.Load
+}
+
+func (p *prepared) same(req *node.StartRequest) bool {
+	return p.request.RunUID == req.RunUID && p.request.Attempt == req.Attempt
+}
+
+// known says whether the load of this run and attempt has begun; another that is under way is an error.
+func (e *Executor) known(req *node.StartRequest) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.request == nil {
+		return false, nil
+	}
+	if e.request.RunUID == req.RunUID && e.request.Attempt == req.Attempt {
+		return true, nil
+	}
+	if !closed(e.done) {
+		return false, fmt.Errorf("start run %s attempt %d on %s: run %s attempt %d is still under way: stop it first",
+			req.RunUID, req.Attempt, e.node, e.request.RunUID, e.request.Attempt)
+	}
+	return false, nil
+}
+
+func (e *Executor) newLoad(ctx context.Context, req *node.StartRequest) (*workload.Load, error) {
+	plan := workload.Plan{
+		Workload: req.Workload, Rank: req.Rank, Ranks: req.Ranks, Seed: req.Seed, Node: e.node, RunID: req.RunUID,
+		Model: req.Model, APIKey: req.APIKey,
+	}
+	for _, s := range req.Servers {
+		plan.Targets = append(plan.Targets, workload.Target{Name: s.Name, URL: s.URL})
+	}
+	load, err := workload.NewLoad(plan)
+	if err == nil {
+		if err = load.Prepare(ctx); err != nil {
+			err = errors.Join(err, load.Close())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prepare run %s on %s: %w", req.RunUID, e.node, err)
+	}
+	return load, nil
+}
+
+// Start begins a load. Asked again for the same run and attempt it changes nothing; asked for another while one runs it
+// refuses.
+func (e *Executor) Start(ctx context.Context, req node.StartRequest) error {
+	e.turn.Lock()
+	defer e.turn.Unlock()
+	if known, err := e.known(&req); known || err != nil {
+		return err
+	}
+	if e.prepared == nil || !e.prepared.same(&req) {
+		e.forget()
+		load, err := e.newLoad(ctx, &req)
+		if err != nil {
+			return err
+		}
+		e.prepared = &prepared{req, load}
+	}
+	load := e.prepared.load
+	e.prepared = nil
+	records, err := workload.CreateRecords(req.Records, load.Header(req.RunUID, req.Attempt, req.Uncertainty))
+	if err != nil {
+		return errors.Join(fmt.Errorf("start run %s on %s: %w", req.RunUID, e.node, err), load.Close())
+	}
+	m := newMetrics(req.Service, req.RunUID, e.node)
+	running, cancel := context.WithCancel(context.Background())
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.request, e.load, e.cancel, e.done, e.err, e.stopped, e.metrics = &req, load, cancel, make(chan struct{}), nil, false, m
+	go e.run(running, load, m, e.zero.Add(time.Duration(req.T0)), records, e.done)
+	return nil
+}
+
+func (e *Executor) run(ctx context.Context, load *workload.Load, m *metrics, t0 time.Time, records *workload.Writer, done chan struct{}) {
+	defer close(done)
+	err := load.Run(ctx, t0, records, m.observe)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.err, e.stopped = err, ctx.Err() != nil
@@ -127,43 +199,11 @@ func (e *Executor) run(ctx context.Context, load *workload.Load, targets []workl
 	}
 }
 
-func targets(req *node.StartRequest) []workload.Target {
-	out := make([]workload.Target, 0, len(req.Servers))
-	for _, s := range req.Servers {
-		out = append(out, workload.Target{Name: s.Name, Client: protocol.NewOpenAI(protocol.OpenAI{
-			URL: s.URL, Model: req.Model, Chat: req.Workload.API == api.APIChat, Streaming: *req.Workload.Streaming,
-			APIKey: req.APIKey, Timeout: req.Workload.RequestTimeout.Duration,
-		})})
-	}
-	return out
-}
-
-func header(req *node.StartRequest, nodeName string) workload.Header {
-	w := &req.Workload
-	h := workload.Header{
-		Format: workload.Format, Run: req.RunUID, Attempt: req.Attempt, Node: nodeName, Rank: req.Rank, Ranks: req.Ranks,
-		Seed: req.Seed, Warmup: int64(w.Warmup.Duration), Duration: int64(w.Duration.Duration), Streaming: *w.Streaming,
-		ClockUncertainty: req.Uncertainty,
-	}
-	if w.Load.Pattern == api.PatternClosed {
-		h.Concurrency = int64(w.Load.ClientsPerNode) * int64(req.Ranks)
-	} else {
-		h.OfferedRate = w.Load.Rate
-	}
-	if s := w.SLO.TTFT; s != nil {
-		h.TTFT = int64(s.Duration)
-	}
-	if s := w.SLO.TPOT; s != nil {
-		h.TPOT = int64(s.Duration)
-	}
-	if s := w.SLO.E2E; s != nil {
-		h.E2E = int64(s.Duration)
-	}
-	return h
-}
-
 // Stop ends the load, if one runs, and waits until its records are written.
 func (e *Executor) Stop() {
+	e.turn.Lock()
+	defer e.turn.Unlock()
+	e.forget()
 	e.mu.Lock()
 	cancel, done := e.cancel, e.done
 	e.mu.Unlock()
@@ -183,6 +223,7 @@ func (e *Executor) Status() node.ExecutorStatus {
 	}
 	p := e.load.Progress()
 	st.RunUID, st.Attempt, st.Progress, st.Stage = e.request.RunUID, e.request.Attempt, &p, p.Stage
+	st.Bound = e.load.Bound()
 	if first, sent := e.load.FirstSent(); sent {
 		st.FirstSent = e.request.T0 + int64(first)
 	}

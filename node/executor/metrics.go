@@ -1,11 +1,8 @@
 package executor
 
 import (
-	"math"
 	"net/http"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -14,103 +11,100 @@ import (
 	"github.com/benchd/benchd/workload"
 )
 
-// rateWindow is the time over which the live throughput is taken.
-const rateWindow = 10 * time.Second
-
-// metrics of one load, under the service's own prefix.
+// metrics of one load, under the service's own prefix. Histograms are classic and native in one, so that the classic
+// histogram_quantile has an answer, and a Prometheus that knows native ones gets finer.
 type metrics struct {
 	registry *prometheus.Registry
 	running  prometheus.Gauge
 	rps      prometheus.Gauge
+	inFlight prometheus.Gauge
+	progress prometheus.Gauge
+	cache    prometheus.Gauge
+	cached   bool // cache is registered
 	latency  prometheus.Histogram
+	ttft     prometheus.Histogram
+	tpot     prometheus.Histogram
+	perReq   prometheus.Histogram
 	requests prometheus.Counter
 	errors   prometheus.Counter
 	tokens   prometheus.Counter
-
-	started    time.Time
-	seconds    [rateSlots]rateSlot
-	latencySum atomic.Uint64 // float64 bits, successes alone
-	succeeded  atomic.Int64
 }
-
-// rateSlots are the seconds that the live rate remembers: the window and the one being filled.
-const rateSlots = int(rateWindow/time.Second) + 1
-
-type rateSlot struct{ second, count atomic.Int64 }
 
 func newMetrics(service, run, nodeName string) *metrics {
 	service = strings.ReplaceAll(service, "-", "_") // as Prometheus wants names
 	labels := prometheus.Labels{"run": run, "node": nodeName}
-	m := &metrics{registry: prometheus.NewRegistry(), started: time.Now()}
-	m.running = prometheus.NewGauge(prometheus.GaugeOpts{Name: service + "_workload_running", Help: "1 while the load is being made.", ConstLabels: labels})
-	m.rps = prometheus.NewGauge(prometheus.GaugeOpts{Name: service + "_throughput_rps", Help: "Completed requests per second over the last 10 s.", ConstLabels: labels})
-	m.latency = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: service + "_request_latency_seconds", Help: "Time from sending a request to its last token.", ConstLabels: labels,
-		Buckets: prometheus.ExponentialBucketsRange(0.001, 600, 40), NativeHistogramBucketFactor: 1.05,
-	})
-	m.requests = prometheus.NewCounter(prometheus.CounterOpts{Name: service + "_requests_total", Help: "Requests that ended.", ConstLabels: labels})
-	m.errors = prometheus.NewCounter(prometheus.CounterOpts{Name: service + "_errors_total", Help: "Requests that failed.", ConstLabels: labels})
-	m.tokens = prometheus.NewCounter(prometheus.CounterOpts{Name: service + "_output_tokens_total", Help: "Output tokens received.", ConstLabels: labels})
-	m.registry.MustRegister(m.running, m.rps, m.latency, m.requests, m.errors, m.tokens)
+	m := &metrics{registry: prometheus.NewRegistry()}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: service + name, Help: help, ConstLabels: labels})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: service + name, Help: help, ConstLabels: labels})
+	}
+	histogram := func(name, help string, least, most float64, buckets int) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: service + name, Help: help, ConstLabels: labels, Buckets: prometheus.ExponentialBucketsRange(least, most, buckets),
+			NativeHistogramBucketFactor: 1.05, NativeHistogramMaxBucketNumber: 400,
+		})
+	}
+	m.running = gauge("_workload_running", "1 while the load is being made.")
+	m.rps = gauge("_throughput_rps", "Completed requests per second over the last 10 s.")
+	m.inFlight = gauge("_requests_in_flight", "Requests under way.")
+	m.progress = gauge("_workload_progress_ratio", "Share of the load that is done.")
+	m.cache = gauge("_cache_usage", "Share of the servers' KV cache in use, as the fullest of them says itself.")
+	m.latency = histogram("_request_latency_seconds", "Time from sending a request to its last token.", 0.001, 600, 40)
+	m.ttft = histogram("_time_to_first_token_seconds", "Time from sending a request to its first token.", 0.001, 600, 40)
+	m.tpot = histogram("_time_per_output_token_seconds", "Mean time between a request's tokens after the first.", 0.0001, 10, 40)
+	m.perReq = histogram("_tokens_per_request", "Output tokens of a request.", 1, 1<<17, 18)
+	m.requests = counter("_requests_total", "Requests that ended.")
+	m.errors = counter("_errors_total", "Requests that failed.")
+	m.tokens = counter("_output_tokens_total", "Output tokens received.")
+	m.registry.MustRegister(m.running, m.rps, m.inFlight, m.progress, m.latency, m.ttft, m.tpot, m.perReq, m.requests, m.errors, m.tokens)
 	return m
 }
 
 func (m *metrics) observe(r *workload.Record) {
 	m.requests.Inc()
-	second := int64(time.Since(m.started) / time.Second)
-	slot := &m.seconds[second%int64(rateSlots)]
-	if old := slot.second.Load(); old != second && slot.second.CompareAndSwap(old, second) {
-		slot.count.Store(0)
-	}
-	slot.count.Add(1)
 	if r.Class != "" {
 		m.errors.Inc()
 		return
 	}
 	m.tokens.Add(float64(r.OutputTokens))
-	end := r.End
-	if r.Streamed {
-		end = r.Last
+	m.perReq.Observe(float64(r.OutputTokens))
+	m.latency.Observe(float64(r.Finish()-r.Sent) / 1e9)
+	if !r.Streamed {
+		return
 	}
-	latency := float64(end-r.Sent) / 1e9
-	m.latency.Observe(latency)
-	m.succeeded.Add(1)
-	for {
-		old := m.latencySum.Load()
-		if m.latencySum.CompareAndSwap(old, math.Float64bits(math.Float64frombits(old)+latency)) {
-			return
-		}
+	m.ttft.Observe(float64(r.First-r.Sent) / 1e9)
+	if r.OutputTokens > 1 {
+		m.tpot.Observe(float64(r.Last-r.First) / 1e9 / float64(r.OutputTokens-1))
 	}
 }
 
-// rate is the throughput over the last full seconds.
-func (m *metrics) rate() float64 {
-	now := int64(time.Since(m.started) / time.Second)
-	window := min(now, int64(rateWindow/time.Second))
-	if window == 0 {
-		return 0
-	}
-	sum := int64(0)
-	for i := range m.seconds {
-		if s := m.seconds[i].second.Load(); s >= now-window && s < now {
-			sum += m.seconds[i].count.Load()
-		}
-	}
-	return float64(sum) / float64(window)
-}
-
+// live brings the gauges up to date.
 func (e *Executor) live() (*metrics, node.ExecutorStatus) {
 	st := e.Status()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if m := e.metrics; m != nil {
-		m.rps.Set(m.rate())
-		m.running.Set(0)
-		if st.State == node.ExecutorRunning {
-			m.running.Set(1)
+	m := e.metrics
+	if m == nil {
+		return nil, st
+	}
+	p := e.load.Progress()
+	m.rps.Set(p.RequestRate)
+	m.inFlight.Set(float64(p.InFlight))
+	m.progress.Set(float64(p.Percent) / 100)
+	m.running.Set(0)
+	if st.State == node.ExecutorRunning {
+		m.running.Set(1)
+	}
+	if use, told := e.load.CacheUse(); told {
+		m.cache.Set(use)
+		if !m.cached {
+			m.cached = true
+			m.registry.MustRegister(m.cache)
 		}
 	}
-	return e.metrics, st
+	return m, st
 }
 
 func (e *Executor) prometheus(w http.ResponseWriter, r *http.Request) {
@@ -121,25 +115,28 @@ func (e *Executor) prometheus(w http.ResponseWriter, r *http.Request) {
 	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }
 
-// Live is what GET /metrics answers.
+// Live is what GET /metrics answers: rates and medians of the last ten seconds.
 type Live struct {
 	Status        node.ExecutorStatus `json:"status"`
 	ThroughputRPS float64             `json:"throughputRPS"`
-	MeanLatency   float64             `json:"meanLatencySeconds"`
+	TokenRate     float64             `json:"outputTokensPerSecond"`
+	TTFTP50       float64             `json:"ttftP50Seconds"`
+	LatencyP50    float64             `json:"latencyP50Seconds"`
 	InFlight      int64               `json:"inFlight"`
+	CacheUse      *float64            `json:"cacheUse,omitempty"`
 }
 
 func (e *Executor) metricsJSON(w http.ResponseWriter, _ *http.Request) {
 	m, st := e.live()
 	live := Live{Status: st}
 	if m != nil {
-		live.ThroughputRPS = m.rate()
-		if n := m.succeeded.Load(); n > 0 {
-			live.MeanLatency = math.Float64frombits(m.latencySum.Load()) / float64(n)
-		}
 		e.mu.Lock()
-		live.InFlight = e.load.InFlight()
+		p := e.load.Progress()
+		if use, told := e.load.CacheUse(); told {
+			live.CacheUse = &use
+		}
 		e.mu.Unlock()
+		live.ThroughputRPS, live.TokenRate, live.TTFTP50, live.LatencyP50, live.InFlight = p.RequestRate, p.TokenRate, p.TTFTP50, p.E2EP50, p.InFlight
 	}
 	writeJSON(w, http.StatusOK, live)
 }
