@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 // all is what a stream of records holds.
@@ -27,14 +28,21 @@ func readAll(r io.Reader) (all, error) {
 	var a all
 	err := ReadRecords(r, Visitor{
 		Header:  func(h Header) error { a.Headers = append(a.Headers, h); return nil },
-		Record:  func(r *Record) error { a.Records = append(a.Records, *r); return nil },
+		Record:  func(r *Record) error { a.Records = append(a.Records, kept(r)); return nil },
 		Trailer: func(t Trailer) error { a.Trailers = append(a.Trailers, t); return nil },
 	})
 	return a, err
 }
 
+// kept is a copy of a record that is only good until the next one.
+func kept(r *Record) Record {
+	c := *r
+	c.Gaps, c.ChunkTokens = append(Numbers(nil), r.Gaps...), append(Numbers(nil), r.ChunkTokens...)
+	return c
+}
+
 var samples = []Record{
-	{K: 0, Server: "s", Node: "n1", Intended: 1, Sent: 2, First: 3, Last: 9, End: 10, Gaps: []int64{1, 2}, Streamed: true, PromptTokens: 4, OutputTokens: 3, Source: "server", Target: 3},
+	{K: 0, Server: "s", Node: "n1", Intended: 1, Sent: 2, First: 3, Last: 9, End: 10, Gaps: Numbers{1, 2}, Streamed: true, PromptTokens: 4, OutputTokens: 3, Source: "server", Target: 3},
 	{K: 1, Node: "n1", Intended: 5, CapWait: 7, Class: ClassDropped},
 	{K: 2, Server: "s", Node: "n1", Sent: 6, End: 8, Class: "http_status", Message: "HTTP 500: \"\n\u2028 {\"trailer\":1}", Status: 500},
 }
@@ -200,7 +208,7 @@ func TestUnpackedRecordsCanBeLeftUnread(t *testing.T) {
 func TestReadRecordsErrors(t *testing.T) {
 	errBoom := errors.New("boom")
 	for name, tc := range map[string]struct{ in, want string }{
-		"another format":   {`{"format":"benchd-records-2"}` + "\n", `"benchd-records-2"`},
+		"another format":   {`{"format":"benchd-records-3"}` + "\n", `"benchd-records-3"`},
 		"noise":            {"{\"k\":1}\n\x00\x00\n", "line 2"},
 		"a wrong type":     {`{"k":"x"}` + "\n", "line 1"},
 		"a broken trailer": {`{"trailer":1}` + "\n", "line 1"},
@@ -232,4 +240,86 @@ func FuzzReadRecords(f *testing.F) {
 			t.Errorf("with and without the cut line: %v, %v\n%s", err, err2, diff)
 		}
 	})
+}
+
+// Lines are what encoding/json would write, so that any reader of JSON understands them.
+func TestRecordsAreJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		number := rapid.Int64Range(0, 1<<40)
+		small := rapid.Uint32Range(0, 1<<31)
+		want := Record{
+			K: number.Draw(t, "k"), Server: rapid.String().Draw(t, "server"), Node: rapid.String().Draw(t, "node"), Intended: number.Draw(t, "i"),
+			CapWait: number.Draw(t, "w"), Sent: number.Draw(t, "s"), Connected: number.Draw(t, "c"), First: number.Draw(t, "t1"),
+			FirstAnswer: number.Draw(t, "ta"), Last: number.Draw(t, "tn"), End: number.Draw(t, "e"), Streamed: rapid.Bool().Draw(t, "st"),
+			Gaps: append(Numbers(nil), rapid.SliceOf(small).Draw(t, "g")...), ChunkTokens: append(Numbers(nil), rapid.SliceOf(small).Draw(t, "kt")...),
+			PromptTokens: int(small.Draw(t, "p")), OutputTokens: int(small.Draw(t, "n")), Source: rapid.String().Draw(t, "src"),
+			Target: int(small.Draw(t, "t")), Cached: int(small.Draw(t, "pc")), SharedReads: int(small.Draw(t, "sr")), Redials: int(small.Draw(t, "rd")),
+			Retries: int32(small.Draw(t, "rt")), ServerQueue: number.Draw(t, "sq"), ServerLoad: number.Draw(t, "sl"),
+			ServerPrefill: number.Draw(t, "sp"), ServerDecode: number.Draw(t, "sd"), Class: rapid.String().Draw(t, "err"),
+			Message: rapid.String().Draw(t, "msg"), Status: int(small.Draw(t, "http")),
+		}
+		line := want.append(nil)
+		plain, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, other Record
+		if err := json.Unmarshal(line, &got); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if err := json.Unmarshal(plain, &other); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(other, got); diff != "" {
+			t.Fatalf("(-encoding/json +ours):\n%s", diff)
+		}
+		if bytes.Count(line, []byte("\n")) != 1 {
+			t.Fatalf("more than one line: %q", line)
+		}
+	})
+}
+
+// Adding a record costs the load no allocation once the buffers have grown.
+func TestAddingARecordAllocatesNothing(t *testing.T) {
+	w, err := CreateRecords(filepath.Join(t.TempDir(), "r"), Header{Format: Format})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := samples[0]
+	r.Gaps = make(Numbers, 128)
+	var line []byte
+	if n := testing.AllocsPerRun(100, func() { line = r.append(line[:0]) }); n > 0 {
+		t.Errorf("%g allocations a record", n)
+	}
+	if err := w.Close(Trailer{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What was added is in the file although the writer was never closed, as after a kill.
+func TestRecordsAreThereWithoutAnEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records-0.jsonl")
+	w, err := CreateRecords(path, Header{Format: Format, Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range int64(1000) {
+		if err := w.Add(&Record{K: k, Node: "n1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := 0; n < 1000; { // the writer's goroutine is at most one write behind
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := readAll(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = len(got.Records)
+	}
+	if err := w.Close(Trailer{}); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -159,7 +159,7 @@ func (w *worker) newSlot() *slot {
 // nextClosed sends a closed client's next request.
 func (s *slot) nextClosed() {
 	w := s.w
-	if !w.sending {
+	if !w.sending || w.wire.Now() >= w.sendEnd {
 		w.checkOver()
 		return
 	}
@@ -348,7 +348,7 @@ func (w *worker) dropLate() {
 
 // letThrough sends what waits, as far as the cap allows.
 func (w *worker) letThrough() {
-	for len(w.waiting) > 0 && w.active < w.cap {
+	for len(w.waiting) > 0 && w.active < w.cap && w.wire.Now() < w.sendEnd {
 		first := w.waiting[0]
 		w.waiting = w.waiting[1:]
 		now := w.wire.Now()
