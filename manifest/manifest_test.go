@@ -35,7 +35,7 @@ func TestReadErrors(t *testing.T) {
 		"a tab that indents":         {"a:\n\tb: 1\n", []string{`r.yaml:2:1: a tab indents this line: use spaces`}},
 		"a syntax error hides no other document": {"a: [1\n---\n" + run("  bogus: 1\n"), []string{
 			`r.yaml:1:4: is not valid YAML: sequence end token ']' not found`,
-			`r.yaml:9:3: spec.bogus: unknown field: spec has backoffLimit, cancel, cluster, container, logging, monitoring, nodes, service, slurm, timeouts, workload`,
+			`r.yaml:9:3: spec.bogus: unknown field: spec has backoffLimit, cancel, cluster, container, logging, monitoring, nodes, service, slurm, timeouts, verdict, workload`,
 		}},
 		"a key set twice":         {run("  cluster: a\n  cluster: b\n"), []string{`r.yaml:8:3: "cluster" is already set on line 7: keep one of them`}},
 		"a key that is no string": {run("  container: {env: {1: x}}\n"), []string{`r.yaml:7:21: a key must be a string: write "1" in quotes`}},
@@ -106,7 +106,7 @@ func TestReadErrors(t *testing.T) {
 		"an unknown word of a list": {strings.Replace(run(""), "1m}", "1m, load: {pattern: constnat}, balance: roundrobin, api: soap}", 1), []string{
 			`r.yaml:6:44: spec.workload.load.pattern: "constnat" is not supported; did you mean "constant"?`,
 			`r.yaml:6:64: spec.workload.balance: "roundrobin" is not supported; did you mean "roundRobin"?`,
-			`r.yaml:6:81: spec.workload.api: "soap" is not supported: use "chat" or "completions"`,
+			`r.yaml:6:81: spec.workload.api: "soap" is not supported: use "chat", "completions", "ollamaChat", "ollamaGenerate" or "rest"`,
 		}},
 		"a fault of two fields": {strings.Replace(run(""), "dummy}", "dummy, nodesPerReplica: 2, replicas: 1}", 1), []string{
 			`r.yaml:5:43: spec.service.nodesPerReplica: 2: replicas (1) × nodesPerReplica (2) = 2 server nodes, but nodes.servers.count is 1`,

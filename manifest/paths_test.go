@@ -44,7 +44,7 @@ func TestPaths(t *testing.T) {
 		"a folder without manifests": {[]string{"none"}, false, "none: holds no .yaml, .yml or .json file"},
 		"nothing at all":             {nil, false, "no file is named: give files, folders, or - for standard input"},
 		"all errors of all files": {[]string{"bad", "gone.yaml"}, false, "bad/1.yaml:1:4: is not valid YAML: sequence end token ']' not found\n" +
-			"bad/2.yaml:7:3: spec.x: unknown field: spec has backoffLimit, cancel, cluster, container, logging, monitoring, nodes, service, slurm, timeouts, workload\n" +
+			"bad/2.yaml:7:3: spec.x: unknown field: spec has backoffLimit, cancel, cluster, container, logging, monitoring, nodes, service, slurm, timeouts, verdict, workload\n" +
 			"gone.yaml: does not exist"},
 	}
 	t.Chdir(dir)

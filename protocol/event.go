@@ -43,7 +43,7 @@ func readOpenAI(data []byte, e *event) bool {
 			s.skip()
 		}
 	}
-	return !s.bad
+	return s.whole()
 }
 
 func (s *scanner) choice(e *event) {
@@ -143,7 +143,7 @@ func readOllama(data []byte, e *event) bool {
 	if e.total > 0 {
 		e.times.Queue = max(0, e.total-e.times.Load-e.times.Prefill-e.times.Decode)
 	}
-	return !s.bad
+	return s.whole()
 }
 
 // counts gathers the tokens that a server tells of: the last counts that are not zero win.

@@ -24,6 +24,9 @@ func (l *lines) each(data []byte, line func([]byte) bool) (more, tooLong bool) {
 			one = l.partial
 			l.partial = l.partial[:0]
 		}
+		if len(one) > maxLine { // also when it came in one read: the reads' sizes must not decide
+			return false, true
+		}
 		if n := len(one); n > 0 && one[n-1] == '\r' {
 			one = one[:n-1]
 		}

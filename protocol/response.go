@@ -95,8 +95,8 @@ func (p *Response) Feed(data []byte, at int64) {
 		}
 		if p.result.Class != "" && p.explains == nil {
 			p.settle()
-			if p.state == readHead {
-				return
+			if p.state == readHead { // there is no body to find; what follows is passed over
+				p.state = readToEnd
 			}
 		}
 	}
@@ -197,12 +197,14 @@ func (p *Response) readHead(head string) {
 		return
 	}
 	p.result.Status = n
-	p.keep = version == "HTTP/1.1" && !h.close || h.keepAlive
+	p.keep = !h.close && (version == "HTTP/1.1" || h.keepAlive)
 	p.judge(n, &h)
 	switch {
+	case n == 204 || n == 304: // no body, whatever the headers say
+		p.complete()
 	case h.chunked:
 		p.state, p.remaining, p.sized = readChunkSize, 0, false
-	case n == 204 || n == 304 || h.length == 0:
+	case h.length == 0:
 		p.complete()
 	case h.length > 0:
 		p.state, p.remaining = readSized, h.length
@@ -307,7 +309,9 @@ func (p *Response) beginChunk() {
 }
 
 func (p *Response) damaged(data []byte) []byte {
-	p.result.Fail(ClassPayload, "the answer's chunked coding is damaged at %.40q", data)
+	if !p.settled {
+		p.result.Fail(ClassPayload, "the answer's chunked coding is damaged at %.40q", data)
+	}
 	p.state, p.keep = readToEnd, false
 	p.settle()
 	return nil
@@ -363,8 +367,11 @@ func readFields(text string) fields {
 				h.bad = line
 			}
 		case "connection":
-			h.close = h.close || strings.EqualFold(value, "close")
-			h.keepAlive = h.keepAlive || strings.EqualFold(value, "keep-alive")
+			for option := range strings.SplitSeq(value, ",") {
+				option = strings.TrimSpace(option)
+				h.close = h.close || strings.EqualFold(option, "close")
+				h.keepAlive = h.keepAlive || strings.EqualFold(option, "keep-alive")
+			}
 		}
 	}
 	return h

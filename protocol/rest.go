@@ -50,6 +50,9 @@ func NewREST(path, body, text, promptTokens, outputTokens string) (*REST, error)
 	if !bytes.Contains([]byte(body), []byte(placeholderPrompt)) {
 		return nil, fmt.Errorf("body %q has no place for the prompt: give one value as %s", body, placeholderPrompt)
 	}
+	if !json.Valid(r.AppendBody(nil, &Question{})) {
+		return nil, fmt.Errorf("body %q is no JSON once it is filled in: %s and %s stand for whole values", body, placeholderPrompt, placeholderTokens)
+	}
 	if len(r.text) == 0 {
 		return nil, fmt.Errorf("the path of the text in the answer is missing: name one such as text or choices.0.text")
 	}

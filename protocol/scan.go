@@ -96,7 +96,8 @@ func (s *scanner) text() bool {
 	return ok && len(v) > 0
 }
 
-// number returns a whole number, cut to what fits; another value is skipped and gives 0.
+// number returns a whole number, cut to what fits; another value is skipped and gives 0. So does one below zero: no count
+// and no duration is.
 func (s *scanner) number() int64 {
 	c := s.peek()
 	if c != '-' && (c < '0' || c > '9') {
@@ -115,7 +116,7 @@ func (s *scanner) number() int64 {
 	}
 	s.literal() // a fraction or an exponent
 	if negative {
-		return -n
+		return 0
 	}
 	return n
 }
@@ -182,4 +183,10 @@ func (s *scanner) skip() {
 			return
 		}
 	}
+}
+
+// whole says whether all of the text was one value that could be followed.
+func (s *scanner) whole() bool {
+	s.space()
+	return !s.bad && s.i == len(s.b)
 }

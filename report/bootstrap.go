@@ -30,7 +30,7 @@ func blocksFor(requests int64) int {
 // bootstrap draws blocks.
 type bootstrap struct {
 	blocks int
-	drawn  [draws][maxBlocks]uint8 // how often each block was drawn
+	drawn  [draws][maxBlocks]float64 // how often each block was drawn
 }
 
 // newBootstrap draws the blocks once for all quantities, so that the report takes one set of draws.
@@ -45,32 +45,54 @@ func newBootstrap(blocks int, seed int64) *bootstrap {
 	return b
 }
 
-// group is a run of sorted samples, counted by block.
+// group is a run of sorted samples, counted by block. Few blocks are in most runs of few samples.
 type group struct {
-	value float64
-	n     [maxBlocks]float64
+	value  float64
+	blocks []blockCount
 }
 
-// groups cuts sorted samples into runs of about equal count.
+type blockCount struct {
+	n     float64
+	block uint8
+}
+
+// groups cuts sorted samples into runs of about equal count. Equal samples are one run, however many.
 func groups(sorted samples, count int64) []group {
 	size := max(1, count/maxGroups)
 	var out []group
-	inRun, sum := int64(0), 0.0
+	var counts [maxBlocks]float64
+	inRun, sum, first := int64(0), 0.0, 0.0
 	for i := range sorted {
 		s := &sorted[i]
 		if inRun == 0 {
-			out = append(out, group{})
+			first = s.value
 		}
-		g := &out[len(out)-1]
-		g.n[s.block] += float64(s.n)
+		counts[s.block] += float64(s.n)
 		sum += s.value * float64(s.n)
 		inRun += int64(s.n)
-		g.value = sum / float64(inRun)
-		if inRun >= size {
-			inRun, sum = 0, 0
+		if i+1 < len(sorted) && (inRun < size || sorted[i+1].value == first) {
+			continue
 		}
+		g := group{value: sum / float64(inRun)}
+		if s.value == first {
+			g.value = first
+		}
+		for block, n := range counts {
+			if n > 0 {
+				g.blocks = append(g.blocks, blockCount{n, uint8(block)})
+			}
+		}
+		out = append(out, g)
+		counts, inRun, sum = [maxBlocks]float64{}, 0, 0
 	}
 	return out
+}
+
+// quantiles are the percentiles that are told, in the order of Distribution.
+var quantiles = [...]float64{0.50, 0.90, 0.95, 0.99, 0.999}
+
+func (d *Distribution) percentiles() [len(quantiles)]*float64 {
+	return [...]*float64{d.P50, d.P90, d.P95, d.P99, d.P999}
 }
 
 // describe adds intervals to a distribution of sorted samples.
@@ -78,21 +100,22 @@ func (b *bootstrap) describe(d *Distribution, sorted samples) {
 	if b == nil || d.Count < 2*minPerBlock {
 		return
 	}
+	means, values := b.draw(d, sorted)
+	of := func(k int) *Interval { return interval(slices.Clone(values[k])) }
+	d.CI95 = &Intervals{Mean: interval(slices.Clone(means)), P50: of(0), P90: of(1), P95: of(2), P99: of(3), P999: of(4)}
+}
+
+// draw takes mean and percentiles of what was drawn, draw by draw; a percentile that the distribution lacks has none.
+func (b *bootstrap) draw(d *Distribution, sorted samples) (means []float64, values [len(quantiles)][]float64) {
 	gs := groups(sorted, d.Count)
-	quantiles := []struct {
-		q  float64
-		of *float64
-		to **Interval
-	}{{0.50, d.P50, new(*Interval)}, {0.90, d.P90, new(*Interval)}, {0.95, d.P95, new(*Interval)}, {0.99, d.P99, new(*Interval)}, {0.999, d.P999, new(*Interval)}}
-	means := make([]float64, 0, draws)
-	values := make([][]float64, len(quantiles))
+	told := d.percentiles()
 	weights := make([]float64, len(gs))
 	for i := range b.drawn {
 		total, sum := 0.0, 0.0
 		for j := range gs {
 			w := 0.0
-			for k := range b.blocks {
-				w += gs[j].n[k] * float64(b.drawn[i][k])
+			for _, of := range gs[j].blocks {
+				w += of.n * b.drawn[i][of.block]
 			}
 			weights[j] = w
 			total += w
@@ -104,24 +127,25 @@ func (b *bootstrap) describe(d *Distribution, sorted samples) {
 		means = append(means, sum/total)
 		j, seen := 0, weights[0]
 		for k, q := range quantiles {
-			if q.of == nil {
+			if told[k] == nil {
 				continue
 			}
-			for rank := q.q * (total - 1); seen <= rank && j+1 < len(gs); {
+			for rank := q * (total - 1); seen <= rank && j+1 < len(gs); {
 				j++
 				seen += weights[j]
 			}
 			values[k] = append(values[k], gs[j].value)
 		}
 	}
-	for k, q := range quantiles {
-		*q.to = interval(values[k])
-	}
-	d.CI95 = &Intervals{Mean: interval(means), P50: *quantiles[0].to, P90: *quantiles[1].to, P95: *quantiles[2].to, P99: *quantiles[3].to, P999: *quantiles[4].to}
+	return means, values
 }
 
 // rate gives the interval of a sum over the window, per second.
 func (b *bootstrap) rate(perBlock []float64, seconds float64) *Interval {
+	return interval(b.drawRate(perBlock, seconds))
+}
+
+func (b *bootstrap) drawRate(perBlock []float64, seconds float64) []float64 {
 	if b == nil || seconds <= 0 {
 		return nil
 	}
@@ -129,11 +153,11 @@ func (b *bootstrap) rate(perBlock []float64, seconds float64) *Interval {
 	for i := range b.drawn {
 		sum := 0.0
 		for k := range b.blocks {
-			sum += perBlock[k] * float64(b.drawn[i][k])
+			sum += perBlock[k] * b.drawn[i][k]
 		}
 		rates[i] = sum / seconds
 	}
-	return interval(rates)
+	return rates
 }
 
 // interval holds the middle 95 % of the draws.

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/workload"
@@ -40,6 +41,8 @@ type accumulator struct {
 	servers  map[string]*part
 	from, to int64
 	blocks   int
+	drawn    *bootstrap
+	samples  map[string]samples // sorted, by the names of distributions
 
 	sum            Summary
 	flight         flight
@@ -77,9 +80,18 @@ type ownTimes struct{ queue, load, prefill, decode samples }
 // Compute reads the records of an attempt and makes its summary. The population is those requests whose intended start
 // lies in the measured window. The same records and input give the same summary, to the bit.
 func Compute(dir string, in Input) (*Summary, error) {
+	a, err := accumulate(dir, in)
+	if err != nil {
+		return nil, err
+	}
+	return &a.sum, nil
+}
+
+// accumulate reads the records and keeps the samples, for whoever compares them with others.
+func accumulate(dir string, in Input) (*accumulator, error) {
 	a := &accumulator{
 		in: in, headers: map[string]workload.Header{}, trailers: map[string]workload.Trailer{}, nodes: map[string]*part{},
-		servers: map[string]*part{}, sources: map[string]bool{}, icl: pooled{}, itl: pooled{},
+		servers: map[string]*part{}, sources: map[string]bool{},
 	}
 	a.sum.Errors = map[string]int64{}
 	// The window's end and its blocks are known only when all is read: once for them, once for the numbers.
@@ -98,7 +110,8 @@ func Compute(dir string, in Input) (*Summary, error) {
 	if err := a.read(dir, nothing); err != nil {
 		return nil, err
 	}
-	return a.finish(), nil
+	a.finish()
+	return a, nil
 }
 
 func (a *accumulator) read(dir string, v workload.Visitor) error {
@@ -124,6 +137,9 @@ func (a *accumulator) addTrailer(t workload.Trailer) error {
 	return nil
 }
 
+// boundsByWeight: where nodes were bound by different things, the report tells the gravest.
+var boundsByWeight = []string{"", workload.BoundRequests, workload.BoundTrace, workload.BoundStopped, workload.BoundErrorBudget}
+
 // setWindow finds the measured window. Where the number of requests or a trace's end stopped sending, it ends with the
 // last request sent.
 func (a *accumulator) setWindow(requests int64) {
@@ -132,7 +148,7 @@ func (a *accumulator) setWindow(requests int64) {
 	for _, node := range sortedKeys(a.trailers) {
 		t := a.trailers[node]
 		last = max(last, t.SendEnded)
-		if t.Bound != "" {
+		if slices.Index(boundsByWeight, t.Bound) > slices.Index(boundsByWeight, a.sum.Bound) {
 			a.sum.Bound = t.Bound
 		}
 		bound = bound && t.Bound != "" && t.Bound != workload.BoundStopped
@@ -340,16 +356,17 @@ func (a *accumulator) addStreamed(r *workload.Record, parts []*part, block uint8
 	a.shared += int64(r.SharedReads)
 	known := len(r.ChunkTokens) == len(r.Gaps)+1
 	onesAlone := len(r.Gaps)+1 == r.OutputTokens
-	eachGap(r, func(_ int64, gap, tokens float64) {
-		a.icl.add(gap, block, 1)
-		if known || onesAlone {
-			a.itl.add(gap/tokens, block, uint32(tokens))
+	for i, gap := range r.Gaps {
+		a.icl.add(float64(gap), block, 1)
+		if onesAlone && !known {
+			a.itl.add(float64(gap), block, 1)
+		} else if known && r.ChunkTokens[i+1] > 0 {
+			k := r.ChunkTokens[i+1]
+			a.itl.add(float64(gap)/float64(k), block, k)
 		}
-	})
-	if known { // tokens of the first chunk that came with the first one have no gap
-		if more := r.ChunkTokens[0] - 1; more > 0 && r.ChunkTokens[0] > 0 {
-			a.itl.add(0, block, more)
-		}
+	}
+	if known && r.ChunkTokens[0] > 1 { // tokens that came with the first one: no time lies between them
+		a.itl.add(0, block, r.ChunkTokens[0]-1)
 	}
 	if r.OutputTokens > 1 {
 		a.tpot.add(float64(r.Last-r.First)/second/float64(r.OutputTokens-1), block)
@@ -374,7 +391,7 @@ func (a *accumulator) countSLO(r *workload.Record) {
 }
 
 // finish makes the summary of what was added.
-func (a *accumulator) finish() *Summary {
+func (a *accumulator) finish() {
 	s := &a.sum
 	s.Run, s.UID, s.Attempt, s.Service, s.Model, s.BenchdVers = a.in.Run, a.in.UID, a.in.Attempt, a.in.Service, a.in.Model, a.in.Version
 	seconds := float64(a.to-a.from) / second
@@ -391,5 +408,4 @@ func (a *accumulator) finish() *Summary {
 	s.WholeRun = a.whole.summary()
 	s.Definitions = maps.Clone(definitions)
 	s.Verdict = a.judge()
-	return s
 }

@@ -14,17 +14,17 @@ import (
 	"github.com/benchd/benchd/workload"
 )
 
-// sample is a run small enough to compute by hand. The window is 1 s … 11 s.
-func sample() client {
+// byHand is a run small enough to compute by hand. The window is 1 s … 11 s.
+func byHand() client {
 	h := header("n1")
-	h.OfferedRate, h.TTFT, h.TPOT = 0.7, 200*ms1, 50*ms1
+	h.OfferedRate, h.TTFT, h.TPOT, h.MaxConcurrency = 0.7, 200*ms1, 50*ms1, 1
 	long := streamed(10_950, 10_950, 10_990, 11_090, 11_100, 5, 3, 50, 50) // its later tokens come after the window
 	long.CapWait = 0
 	waited := streamed(3000, 3400, 3500, 3650, 3650, 10, 4, 50, 50, 50)
 	waited.CapWait = 390 * ms1
 	missed := streamed(4000, 4000, 4300, 4300, 4300, 10, 1) // TTFT 300 ms, one token
 	missed.Target = 4
-	return client{header: h, records: []workload.Record{
+	return client{header: h, trailer: workload.Trailer{CPUSeconds: 1.5}, records: []workload.Record{
 		streamed(900, 900, 990, 1090, 1100, 7, 3, 50, 50), // warm-up, but two of its tokens and its end lie inside
 		streamed(2000, 2000, 2100, 2200, 2210, 10, 3, 50, 50),
 		waited,
@@ -38,7 +38,7 @@ func sample() client {
 }
 
 func TestEveryNumberByHand(t *testing.T) {
-	s := compute(t, Input{Run: "r", UID: "u", Attempt: 2, Service: "dummy", Model: "m", Version: "v1", Capped: true}, sample())
+	s := summarize(t, Input{Run: "r", UID: "u", Attempt: 2, Service: "dummy", Model: "m", Version: "v1"}, byHand())
 	if diff := cmp.Diff(Requests{Attempted: 7, Succeeded: 4, Failed: 1, Cancelled: 1, Dropped: 1}, s.Requests); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
@@ -97,7 +97,7 @@ func TestEveryNumberByHand(t *testing.T) {
 }
 
 func TestWholeRunUsesTheConventionalNames(t *testing.T) {
-	s := compute(t, Input{}, sample())
+	s := summarize(t, Input{}, byHand())
 	// From 900 ms to 11.09 s: five successes, warm-up included.
 	for name, want := range map[string]float64{
 		"completed": 5, "total_input_tokens": 42, "total_output_tokens": 14, "duration": 10.19, "request_throughput": 5 / 10.19,
@@ -119,7 +119,7 @@ func TestWholeRunUsesTheConventionalNames(t *testing.T) {
 		}
 	}
 	slices.Sort(want)
-	got := slices.Sorted(maps.Keys(compute(t, Input{}, client{header: header("n1"), records: many}).WholeRun))
+	got := slices.Sorted(maps.Keys(summarize(t, Input{}, client{header: header("n1"), records: many}).WholeRun))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
@@ -150,7 +150,7 @@ func TestGoodputRules(t *testing.T) {
 	} {
 		h := header("n1")
 		h.TTFT, h.TPOT, h.E2E = tc.slo.ttft, tc.slo.tpot, tc.slo.e2e
-		s := compute(t, Input{}, client{header: h, records: []workload.Record{tc.r}})
+		s := summarize(t, Input{}, client{header: h, records: []workload.Record{tc.r}})
 		want := 0.0
 		if tc.good {
 			want = 1
@@ -159,7 +159,7 @@ func TestGoodputRules(t *testing.T) {
 			t.Errorf("%s: %+v, want %v", name, s.Goodput, want)
 		}
 	}
-	if s := compute(t, Input{}, client{header: header("n1"), records: []workload.Record{good}}); s.Goodput != nil {
+	if s := summarize(t, Input{}, client{header: header("n1"), records: []workload.Record{good}}); s.Goodput != nil {
 		t.Errorf("goodput without an SLO: %+v", s.Goodput)
 	}
 }
@@ -168,7 +168,7 @@ func TestRunsThatAreNotStreamed(t *testing.T) {
 	whole := workload.Record{Intended: 2000 * ms1, Sent: 2000 * ms1, End: 2500 * ms1, PromptTokens: 3, OutputTokens: 5, Source: "server", Target: 5}
 	after := whole
 	after.Sent, after.Intended, after.End = 10_900*ms1, 10_900*ms1, 11_000*ms1
-	s := compute(t, Input{}, client{header: header("n1"), records: []workload.Record{whole, after}})
+	s := summarize(t, Input{}, client{header: header("n1"), records: []workload.Record{whole, after}})
 	for name, d := range map[string]Distribution{"ttft": s.TTFT, "itl": s.ITL, "icl": s.ICL, "tpot": s.TPOT, "ttftFromIntent": s.TTFTFromIntent} {
 		if d.Count != 0 || d.Mean != nil {
 			t.Errorf("%s of a run that was not streamed: %+v", name, d)
@@ -181,7 +181,7 @@ func TestRunsThatAreNotStreamed(t *testing.T) {
 
 func TestTokensPerChunk(t *testing.T) {
 	coalesced := streamed(2000, 2000, 2100, 2300, 2300, 1, 6, 100, 100)
-	s := compute(t, Input{}, client{header: header("n1"), records: []workload.Record{coalesced}})
+	s := summarize(t, Input{}, client{header: header("n1"), records: []workload.Record{coalesced}})
 	if s.ITL.Count != 0 || s.ICL.Count != 2 || !near(s.OutputTokenThroughput, 0.6) || !near(number(s.TPOT.Mean), 0.04) {
 		t.Errorf("itl %d, icl %d, %v tokens/s, tpot %v", s.ITL.Count, s.ICL.Count, s.OutputTokenThroughput, number(s.TPOT.Mean))
 	}
@@ -197,7 +197,7 @@ func TestTokensPerChunk(t *testing.T) {
 			r.Source = src
 			records = append(records, r)
 		}
-		if s := compute(t, Input{}, client{header: header("n1"), records: records}); s.Tokens.Source != tc.want {
+		if s := summarize(t, Input{}, client{header: header("n1"), records: records}); s.Tokens.Source != tc.want {
 			t.Errorf("%s: source %q", name, s.Tokens.Source)
 		}
 	}
@@ -209,7 +209,7 @@ const contract = `requests.attempted requests.succeeded requests.failed requests
 	concurrency.peak tokens.prompt tokens.output tokens.source errors perNode resources verdict.state verdict.reasons wholeRun`
 
 func TestNamesOfSummaryJSON(t *testing.T) {
-	data, err := json.Marshal(compute(t, Input{}, sample()))
+	data, err := json.Marshal(summarize(t, Input{}, byHand()))
 	var got map[string]any
 	if err := errors.Join(err, json.Unmarshal(data, &got)); err != nil {
 		t.Fatal(err)
@@ -240,7 +240,8 @@ func TestNamesOfSummaryJSON(t *testing.T) {
 		delete(extra, outer)
 	}
 	// What stands beside the contract, on purpose.
-	beside := strings.Fields("attempt benchdVersion capWait definitions e2eFromIntent model run service ttftFromIntent uid")
+	beside := strings.Fields(`attempt benchdVersion bound capWait ci95 client definitions e2eFromIntent model outputTokens perServer
+		promptTokens run saturated series serverView service slo steady ttfat ttftFromIntent uid`)
 	if diff := cmp.Diff(beside, slices.Sorted(maps.Keys(extra))); diff != "" {
 		t.Errorf("further names (-want +got):\n%s", diff)
 	}
@@ -259,7 +260,7 @@ func TestFilesThatAreNoRecords(t *testing.T) {
 	if _, err := Compute(store(t, stranger), Input{}); err == nil || !strings.Contains(err.Error(), `"n9"`) {
 		t.Errorf("a record without a header: %v", err)
 	}
-	s := compute(t, Input{Clients: 1}, client{header: header("n1"), incomplete: true})
+	s := summarize(t, Input{Clients: 1}, client{header: header("n1"), incomplete: true})
 	if s.Verdict.State != Invalid || s.Requests.Attempted != 0 || s.ErrorRate != 0 {
 		t.Errorf("nothing but a header: %+v", s)
 	}

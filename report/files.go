@@ -39,7 +39,13 @@ type source struct {
 // Make computes the report of an attempt from its records, and writes summary.json, summary.csv, report.md and what they
 // were made from. Records that are not there give fs.ErrNotExist.
 func Make(attempt string, in Input, story Story) (*Summary, error) {
-	s, err := Compute(filepath.Join(attempt, "results"), in)
+	// All comes from source.json as it is read back, for JSON rounds times: else the report made again could differ.
+	data, err := json.Marshal(source{in, story})
+	var from source
+	if err := errors.Join(err, json.Unmarshal(data, &from)); err != nil {
+		return nil, fmt.Errorf("encode report's source: %w", err)
+	}
+	s, err := Compute(filepath.Join(attempt, "results"), from.Input)
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +53,10 @@ func Make(attempt string, in Input, story Story) (*Summary, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("write report: %w", err)
 	}
-	if err := node.WriteSealed(filepath.Join(dir, SourceJSON), source{in, story}); err != nil {
+	if err := node.WriteSealed(filepath.Join(dir, SourceJSON), from); err != nil {
 		return nil, err
 	}
-	return s, write(dir, s, story)
+	return s, write(dir, s, from.Story)
 }
 
 // Remake computes the report of an attempt's folder again. The same records give the same bytes.

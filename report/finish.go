@@ -59,24 +59,21 @@ func (a *accumulator) finishTokens() {
 
 func (a *accumulator) finishDistributions(seconds float64) {
 	s := &a.sum
-	var draw *bootstrap
 	if a.blocks > 0 {
-		draw = newBootstrap(a.blocks, a.header.Seed)
+		a.drawn = newBootstrap(a.blocks, a.header.Seed)
 	}
-	for _, d := range []struct {
-		to      *Distribution
-		samples samples
-	}{
-		{&s.TTFT, a.ttft}, {&s.ITL, a.itl.samples()}, {&s.ICL, a.icl.samples()}, {&s.TPOT, a.tpot}, {&s.E2E, a.e2e},
-		{&s.NormalizedLatency, a.norm}, {&s.ScheduleLag, a.lag}, {&s.CapWait, a.capWait}, {&s.TTFTFromIntent, a.ttftI},
-		{&s.E2EFromIntent, a.e2eI}, {&s.TTFAT, a.ttfat}, {&s.PromptTokens, a.prompt}, {&s.OutputTokens, a.output},
-	} {
-		*d.to = describe(d.samples)
-		draw.describe(d.to, d.samples)
+	a.samples = map[string]samples{
+		"ttft": a.ttft, "itl": a.itl.samples(1e6), "icl": a.icl.samples(1e6), "tpot": a.tpot, "e2e": a.e2e, "normalizedLatency": a.norm,
+		"scheduleLag": a.lag, "capWait": a.capWait, "ttftFromIntent": a.ttftI, "e2eFromIntent": a.e2eI, "ttfat": a.ttfat,
+		"promptTokens": a.prompt, "outputTokens": a.output,
+	}
+	for _, d := range distributions(s) {
+		*d.d = describe(a.samples[d.name])
+		a.drawn.describe(d.d, a.samples[d.name])
 	}
 	s.Client.Connect = describe(a.connect)
 	s.CI95 = map[string]*Interval{
-		"requestThroughput": draw.rate(a.completed, seconds), "outputTokenThroughput": draw.rate(a.windowOut, seconds),
+		"requestThroughput": a.drawn.rate(a.completed, seconds), "outputTokenThroughput": a.drawn.rate(a.windowOut, seconds),
 	}
 }
 

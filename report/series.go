@@ -31,10 +31,10 @@ type series struct {
 	ttft                          [][]float64
 }
 
+// grow gives the place of an index, and lengthens the list up to there.
 func grow[T any](s *[]T, i int64) *T {
-	var zero T
-	for int64(len(*s)) <= i {
-		*s = append(*s, zero)
+	if more := int(i) + 1 - len(*s); more > 0 {
+		*s = append(*s, make([]T, more)...)
 	}
 	return &(*s)[i]
 }

@@ -21,25 +21,52 @@ func (s *samples) add(value float64, block uint8) { *s = append(*s, sample{value
 // sort puts the samples in the one order that does not depend on how they came.
 func (s samples) sort() {
 	slices.SortFunc(s, func(a, b sample) int {
-		return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.block, b.block))
+		if a.value != b.value {
+			return cmp.Compare(a.value, b.value)
+		}
+		return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.n, b.n))
 	})
 }
 
-// pooled counts values of which there are many and few different ones, as gaps in whole microseconds are. Nothing is
-// rounded and no percentile is estimated: equal values are kept once.
-type pooled map[pooledKey]uint32
+// pooled counts gaps, of which there are many and few different ones: they are whole microseconds, or shares of such.
+// Nothing is rounded and no percentile is estimated: equal values are kept once.
+type pooled struct {
+	whole [maxBlocks][]uint32 // by block and microsecond, below maxWhole
+	rest  map[pooledKey]uint32
+}
+
+// maxWhole bounds the tables: 16 MiB where there are gaps that long in every block.
+const maxWhole = 1 << 17
 
 type pooledKey struct {
 	value float64
 	block uint8
 }
 
-func (p pooled) add(value float64, block uint8, n uint32) { p[pooledKey{value, block}] += n }
+// add counts a value in microseconds n times.
+func (p *pooled) add(value float64, block uint8, n uint32) {
+	if at := uint32(value); at < maxWhole && float64(at) == value {
+		*grow(&p.whole[block], int64(at)) += n
+		return
+	}
+	if p.rest == nil {
+		p.rest = map[pooledKey]uint32{}
+	}
+	p.rest[pooledKey{value, block}] += n
+}
 
-func (p pooled) samples() samples {
-	out := make(samples, 0, len(p))
-	for k, n := range p {
-		out = append(out, sample{k.value, n, k.block})
+// samples gives the values in another unit, which holds so many microseconds.
+func (p *pooled) samples(unit float64) samples {
+	out := make(samples, 0, len(p.rest))
+	for block, counts := range p.whole {
+		for value, n := range counts {
+			if n > 0 {
+				out = append(out, sample{float64(value) / unit, n, uint8(block)})
+			}
+		}
+	}
+	for k, n := range p.rest {
+		out = append(out, sample{k.value / unit, n, k.block})
 	}
 	return out
 }

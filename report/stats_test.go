@@ -8,12 +8,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-func upTo(n int) []float64 {
-	v := make([]float64, n)
-	for i := range v {
-		v[i] = float64(n - i) // n … 1: unsorted
+func upTo(n int) samples {
+	var s samples
+	for i := range n {
+		s.add(float64(n-i), 0) // n … 1: unsorted
 	}
-	return v
+	return s
 }
 
 func TestPercentilesAreOfType7(t *testing.T) {
@@ -49,21 +49,71 @@ func TestPercentilesOfTooFewSamplesAreNull(t *testing.T) {
 	if d := describe(nil); d != (Distribution{}) {
 		t.Errorf("nothing: %+v", d)
 	}
-	if d := describe([]float64{3}); d.Std != nil || number(d.Mean) != 3 || d.Count != 1 {
+	if d := describe(each(3)); d.Std != nil || number(d.Mean) != 3 || d.Count != 1 {
 		t.Errorf("one sample: %+v", d)
 	}
 }
 
-func TestPercentileAgainstCountingSamples(t *testing.T) {
+// weighted draws samples as pooled ones are: in no order, values that come in several blocks, and more than one of each.
+func weighted(t *rapid.T, least, most int) samples {
+	s := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) sample {
+		return sample{
+			value: float64(rapid.IntRange(0, 300).Draw(t, "value")) * rapid.SampledFrom([]float64{0.125, 1, 1000}).Draw(t, "unit"), n: rapid.Uint32Range(1, 90).Draw(t, "n"),
+			block: rapid.Uint8Range(0, maxBlocks-1).Draw(t, "block"),
+		}
+	}), least, most).Draw(t, "samples")
+	return s
+}
+
+func TestWeightedSamplesAgainstTheExpandedList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		v := rapid.SliceOfN(rapid.Float64Range(0, 1e3), 1000, 1200).Draw(t, "samples")
-		d := describe(slices.Clone(v))
-		slices.Sort(v)
-		for q, got := range map[float64]*float64{0.5: d.P50, 0.9: d.P90, 0.95: d.P95, 0.99: d.P99} {
-			rank := q * float64(len(v)-1)
-			lo, hi := v[int(math.Floor(rank))], v[int(math.Ceil(rank))]
-			if *got < lo || *got > hi {
-				t.Fatalf("p%g is %g, outside %g…%g", 100*q, *got, lo, hi)
+		s := weighted(t, 1, 60)
+		all := expanded(s)
+		d := describe(slices.Clone(s))
+		if d.Count != int64(len(all)) || *d.Min != all[0] || *d.Max != all[len(all)-1] {
+			t.Fatalf("%d samples of %g…%g, want %d of %g…%g", d.Count, *d.Min, *d.Max, len(all), all[0], all[len(all)-1])
+		}
+		sum, square := 0.0, 0.0
+		for _, v := range all {
+			sum += v
+		}
+		mean := sum / float64(len(all))
+		for _, v := range all {
+			square += (v - mean) * (v - mean)
+		}
+		if !near(*d.Mean, mean) || len(all) > 1 && !near(*d.Std, math.Sqrt(square/float64(len(all)-1))) {
+			t.Fatalf("mean %g, std %v, want %g", *d.Mean, d.Std, mean)
+		}
+		for q, got := range map[float64]*float64{0.5: d.P50, 0.9: d.P90, 0.95: d.P95, 0.99: d.P99, 0.999: d.P999} {
+			if wants := float64(len(all))*(1-q) >= 10-1e-9; wants != (got != nil) {
+				t.Fatalf("p%g of %d samples: %v", 100*q, len(all), got)
+			}
+			if got != nil && !near(*got, type7(all, q)) {
+				t.Fatalf("p%g is %g, want %g", 100*q, *got, type7(all, q))
+			}
+		}
+		s.sort()
+		q := rapid.Float64Range(0, 0.999).Draw(t, "q")
+		if got := percentile(s, d.Count, q); got != nil && !near(*got, type7(all, q)) {
+			t.Fatalf("q %g gives %g, want %g", q, *got, type7(all, q))
+		}
+	})
+}
+
+func TestPooledCountsWhatItIsGiven(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, p := weighted(t, 0, 80), pooled{}
+		for _, v := range s {
+			p.add(v.value, v.block, v.n)
+		}
+		got := p.samples(1)
+		if !slices.Equal(expanded(s), expanded(got)) {
+			t.Fatalf("%v became %v", s, got)
+		}
+		got.sort()
+		for i := 1; i < len(got); i++ {
+			if got[i-1].value == got[i].value && got[i-1].block == got[i].block {
+				t.Fatalf("%g stands twice in block %d", got[i].value, got[i].block)
 			}
 		}
 	})
@@ -90,12 +140,14 @@ func TestConcurrency(t *testing.T) {
 		for _, s := range tc.spans {
 			f.add(s[0], s[1])
 		}
+		f.sort()
 		if got := f.within(10, 20); !near(got.Mean, tc.mean) || got.Peak != tc.peak {
 			t.Errorf("%s: %+v, want mean %g, peak %d", name, got, tc.mean, tc.peak)
 		}
 	}
 	var f flight
 	f.add(1, 5)
+	f.sort()
 	if got := f.within(3, 3); got != (Concurrency{}) {
 		t.Errorf("an empty window: %+v", got)
 	}

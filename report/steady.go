@@ -43,15 +43,21 @@ func trend(series []float64, step float64) *Trend {
 	slices.Sort(slopes)
 	// Kendall's S has the variance n(n−1)(2n+5)/18; ties make the interval a little too wide, which is the careful side.
 	half := 1.96 * math.Sqrt(float64(n*(n-1)*(2*n+5))/18) / 2
-	middle := float64(len(slopes)) / 2
+	centre := float64(len(slopes)) / 2
 	at := func(rank float64) float64 { return slopes[int(min(max(rank, 0), float64(len(slopes)-1)))] }
-	t := &Trend{Slope: at(middle), CI95: Interval{at(math.Floor(middle - half)), at(math.Ceil(middle + half))}}
+	t := &Trend{Slope: median(slopes), CI95: Interval{at(math.Floor(centre-half) - 1), at(math.Ceil(centre + half))}}
 	sorted := slices.Clone(series)
 	slices.Sort(sorted)
-	if median := sorted[n/2]; median > 0 {
+	if median := median(sorted); median > 0 {
 		t.Drift = t.Slope * float64(n) * step / median
 	}
 	return t
+}
+
+// median of sorted values.
+func median(sorted []float64) float64 {
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // moves says whether the trend is one: its interval holds no 0, and it amounts to more than the limit.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/benchd/benchd/workload"
 )
@@ -30,6 +31,7 @@ func fail(n int) func(*workload.Header, []workload.Record) {
 }
 
 func TestVerdict(t *testing.T) {
+	t.Parallel()
 	lag := func(ms int64) func(*workload.Header, []workload.Record) {
 		return func(_ *workload.Header, r []workload.Record) {
 			for i := range r {
@@ -40,12 +42,39 @@ func TestVerdict(t *testing.T) {
 			}
 		}
 	}
+	one := func(c client) []client { return []client{c} }
 	two := func(uncertainty int64) []client {
 		a, b := steady(100, nil), steady(100, nil)
 		b.header.Node, b.header.ClockUncertainty = "n2", uncertainty
 		return []client{a, b}
 	}
-	one := func(c client) []client { return []client{c} }
+	bound := func(by string) []client {
+		c := steady(100, nil)
+		c.trailer.Bound, c.trailer.SendEnded = by, 11_000*ms1
+		return []client{c}
+	}
+	restarted := two(0)
+	restarted[0].trailer.Servers = map[string]workload.ServerView{"s0": {Source: "vllm"}}
+	restarted[1].trailer.Servers = map[string]workload.ServerView{"s1": {Source: "vllm", Restarted: true}, "s3": {Source: "vllm", Restarted: true}}
+	busy := func(process, thread float64) []client {
+		nodes := two(0)
+		nodes[1].trailer.PeakCPU, nodes[1].trailer.PeakThread = process, thread
+		return nodes
+	}
+	// rate makes n requests where 10 s of so many a second were to be sent.
+	rate := func(n int, offered float64, pattern string) []client {
+		return one(steady(n, func(h *workload.Header, _ []workload.Record) { h.OfferedRate, h.Pattern = offered, pattern }))
+	}
+	dropped := func(n int) func(*workload.Header, []workload.Record) {
+		return func(_ *workload.Header, r []workload.Record) {
+			for i := range n {
+				r[i] = workload.Record{Intended: r[i].Intended, Class: workload.ClassDropped}
+			}
+		}
+	}
+	loose := defaults()
+	loose.InvalidErrorRate, loose.SuspectErrorRate, loose.ClientCPU, loose.RateDeviation = 0.9, 0.8, 0.99, 0.5
+	loose.Lag.Duration, loose.ShortOutputs, loose.CompletionsPerClient, loose.ClockUncertainty.Duration = time.Second, 0.5, 1, time.Second
 	incomplete := two(0)
 	incomplete[1].incomplete = true
 	for name, tc := range map[string]struct {
@@ -66,7 +95,7 @@ func TestVerdict(t *testing.T) {
 		"sent 6 % less than offered":     {Input{}, one(steady(94, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10.1 })), Invalid, "9.4 requests/s where 10.1"},
 		"sent 6 % more than offered":     {Input{}, one(steady(107, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Invalid, "10.7 requests/s where 10"},
 		"sent 4 % less than offered":     {Input{}, one(steady(96, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Valid, ""},
-		"sent less, for there was a cap": {Input{Capped: true}, one(steady(50, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Valid, ""},
+		"sent less, for there was a cap": {Input{}, one(steady(50, func(h *workload.Header, _ []workload.Record) { h.OfferedRate, h.MaxConcurrency = 10, 4 })), Valid, ""},
 		"lag over 5 ms":                  {Input{}, one(steady(1100, lag(6))), Suspect, "lagged behind"},
 		"lag of 4 ms":                    {Input{}, one(steady(1100, lag(4))), Valid, ""},
 		"waiting for the cap is no lag": {Input{}, one(steady(1100, func(_ *workload.Header, r []workload.Record) {
@@ -75,16 +104,50 @@ func TestVerdict(t *testing.T) {
 				r[i].CapWait = 50 * ms1
 			}
 		})), Valid, ""},
-		"over 1 % short of target":    {Input{}, one(steady(100, func(_ *workload.Header, r []workload.Record) { r[0].Target, r[1].Target = 9, 9 })), Suspect, "2.0 % of the answers"},
-		"few rounds of a closed loop": {Input{}, one(steady(99, func(h *workload.Header, _ []workload.Record) { h.Concurrency = 10 })), Suspect, "99 completions for 10"},
-		"ten rounds of a closed loop": {Input{}, one(steady(100, func(h *workload.Header, _ []workload.Record) { h.Concurrency = 10 })), Valid, ""},
-		"clients on server nodes":     {Input{ClientsOnServers: true}, one(steady(100, nil)), Suspect, "shared nodes with servers"},
-		"clocks apart, two nodes":     {Input{}, two(6 * ms1), Suspect, "clock of n2"},
-		"clocks good enough":          {Input{}, two(5 * ms1), Valid, ""},
-		"one node needs no clock":     {Input{}, two(6 * ms1)[1:], Valid, ""},
+		"over 1 % short of target":     {Input{}, one(steady(100, func(_ *workload.Header, r []workload.Record) { r[0].Target, r[1].Target = 9, 9 })), Suspect, "2.0 % of the answers"},
+		"few rounds of a closed loop":  {Input{}, one(steady(99, func(h *workload.Header, _ []workload.Record) { h.Concurrency = 10 })), Suspect, "99 completions for 10"},
+		"ten rounds of a closed loop":  {Input{}, one(steady(100, func(h *workload.Header, _ []workload.Record) { h.Concurrency = 10 })), Valid, ""},
+		"clients on server nodes":      {Input{ClientsOnServers: true}, one(steady(100, nil)), Suspect, "shared nodes with servers"},
+		"clocks apart, two nodes":      {Input{}, two(6 * ms1), Suspect, "clock of n2"},
+		"clocks good enough":           {Input{}, two(5 * ms1), Valid, ""},
+		"one node needs no clock":      {Input{}, two(6 * ms1)[1:], Valid, ""},
+		"clocks came apart later":      {Input{ClockUncertainty: map[string]float64{"n1": 0.0051, "n2": 0.001}}, two(ms1), Suspect, "clock of n1 is known only to 5.1 ms"},
+		"clocks were worse before":     {Input{ClockUncertainty: map[string]float64{"n1": 0.001, "n2": 0.001}}, two(6 * ms1), Suspect, "clock of n2 is known only to 6.0 ms"},
+		"clocks good before and after": {Input{ClockUncertainty: map[string]float64{"n1": 0.005, "n2": 0.004}}, two(ms1), Valid, ""},
+
+		"interrupted":               {Input{Interrupted: true}, one(steady(100, nil)), Invalid, "ended before its time"},
+		"the error budget is spent": {Input{}, bound("errorBudget"), Invalid, "error budget"},
+		"enough requests":           {Input{}, bound("requests"), Valid, ""},
+		"the trace's end":           {Input{}, bound("trace"), Valid, ""},
+		"servers restarted":         {Input{}, restarted, Invalid, "the server s1, s3 restarted"},
+
+		"a busy thread":         {Input{}, busy(0.1, 0.81), Suspect, "a thread of the load engine on n2 used 81 %"},
+		"a busy client":         {Input{}, busy(0.85, 0.1), Suspect, "the client on n2 used 85 % of its CPUs"},
+		"a client at its limit": {Input{}, busy(0.80, 0.80), Valid, ""},
+
+		// 100 ± 4·√100 arrivals in ten seconds, 5 % more, and one for the window's ends.
+		"random arrivals, fewer":         {Input{}, rate(55, 10, "poisson"), Valid, ""},
+		"random arrivals, more":          {Input{}, rate(146, 10, "poisson"), Valid, ""},
+		"random arrivals, too few":       {Input{}, rate(53, 10, "poisson"), Invalid, "sent 5.3 requests/s where 10"},
+		"random arrivals, too many":      {Input{}, rate(147, 10, "gamma"), Invalid, "sent 14.7 requests/s"},
+		"even arrivals are not random":   {Input{}, rate(55, 10, "constant"), Invalid, "sent 5.5 requests/s"},
+		"those of a trace neither":       {Input{}, rate(93, 10, "trace"), Invalid, "sent 9.3 requests/s"},
+		"an arrival at the window's end": {Input{}, rate(2, 0.1, "constant"), Valid, ""},
+
+		"dropped over 10 %":      {Input{}, one(steady(100, dropped(11))), Invalid, "11.0 % of the requests failed"},
+		"dropped over 1 %":       {Input{}, one(steady(100, dropped(2))), Suspect, "2.0 % of the requests failed"},
+		"dropped of exactly 1 %": {Input{}, one(steady(100, dropped(1))), Valid, ""},
+
+		"a run's own limits, errors":      {Input{Limits: loose}, one(steady(100, fail(79))), Valid, ""},
+		"a run's own limits, CPU":         {Input{Limits: loose}, busy(0.98, 0.98), Valid, ""},
+		"a run's own limits, rate":        {Input{Limits: loose}, rate(55, 10, "constant"), Valid, ""},
+		"a run's own limits, lag":         {Input{Limits: loose}, one(steady(1100, lag(500))), Valid, ""},
+		"a run's own limits, clocks":      {Input{Limits: loose}, two(900 * ms1), Valid, ""},
+		"a run's own limits, closed loop": {Input{Limits: loose}, one(steady(99, func(h *workload.Header, _ []workload.Record) { h.Concurrency = 10 })), Valid, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := compute(t, tc.in, tc.nodes...).Verdict
+			t.Parallel()
+			v := summarize(t, tc.in, tc.nodes...).Verdict
 			if v.State != tc.state || (tc.reason == "") != (len(v.Reasons) == 0) {
 				t.Errorf("%s %q, want %s", v.State, v.Reasons, tc.state)
 			}
@@ -99,7 +162,7 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestAnInvalidRunKeepsItsLesserReasons(t *testing.T) {
-	v := compute(t, Input{ClientsOnServers: true}, steady(100, fail(50))).Verdict
+	v := summarize(t, Input{ClientsOnServers: true}, steady(100, fail(50))).Verdict
 	if v.State != Invalid || len(v.Reasons) != 2 || !strings.Contains(v.Reasons[0], "50.0 %") {
 		t.Errorf("%+v", v)
 	}

@@ -36,11 +36,8 @@ func (w *wholeRun) add(r *workload.Record) {
 	if r.OutputTokens > 1 {
 		w.tpot.add(float64(r.Last-r.First)/1e6/float64(r.OutputTokens-1), 0)
 	}
-	if w.itl == nil {
-		w.itl = pooled{}
-	}
 	for _, gap := range r.Gaps {
-		w.itl.add(float64(gap)/1e3, 0, 1)
+		w.itl.add(float64(gap), 0, 1)
 	}
 }
 
@@ -55,7 +52,7 @@ func (w *wholeRun) summary() map[string]float64 {
 		out["output_throughput"] = float64(w.output) / seconds
 		out["total_token_throughput"] = float64(w.input+w.output) / seconds
 	}
-	for name, samples := range map[string]samples{"ttft": w.ttft, "tpot": w.tpot, "itl": w.itl.samples(), "e2el": w.e2e} {
+	for name, samples := range map[string]samples{"ttft": w.ttft, "tpot": w.tpot, "itl": w.itl.samples(1e3), "e2el": w.e2e} {
 		d := describe(samples)
 		for key, v := range map[string]*float64{"mean": d.Mean, "std": d.Std, "median": d.P50, "p99": d.P99} {
 			if v != nil {

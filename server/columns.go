@@ -17,9 +17,12 @@ var runColumns = []column{
 	{name: "Service", description: "Inference service under test", cell: cell(func(r *api.BenchmarkRun) any { return r.Spec.Service.Name })},
 	{name: "Model", description: "Model served", cell: cell(func(r *api.BenchmarkRun) any { return r.Spec.Service.Model })},
 	{name: "Nodes", description: "Nodes of all roles together", cell: cell(func(r *api.BenchmarkRun) any { return nodesTotal(&r.Spec.Nodes) })},
-	{name: "Req/s", description: "Requests answered per second", cell: summary(func(s *api.Summary) string { return significant(s.RequestThroughput) })},
-	{name: "Out-tok/s", description: "Output tokens per second", cell: summary(func(s *api.Summary) string { return significant(s.OutputTokenThroughput) })},
-	{name: "TTFT p50", description: "Median time to the first token", cell: summary(func(s *api.Summary) string { return seconds(s.TTFTP50) })},
+	{name: "Req/s", description: "Requests answered per second; while it runs, over the last ten seconds", cell: live(
+		func(s *api.Summary) string { return significant(s.RequestThroughput) }, func(p *api.Progress) float64 { return p.RequestRate }, significant)},
+	{name: "Out-tok/s", description: "Output tokens per second; while it runs, over the last ten seconds", cell: live(
+		func(s *api.Summary) string { return significant(s.OutputTokenThroughput) }, func(p *api.Progress) float64 { return p.TokenRate }, significant)},
+	{name: "TTFT p50", description: "Median time to the first token; while it runs, over the last ten seconds", cell: live(
+		func(s *api.Summary) string { return seconds(s.TTFTP50) }, func(p *api.Progress) float64 { return p.TTFTP50 }, seconds)},
 	{name: "TTFT p99", description: "99th percentile of the time to the first token", cell: summary(func(s *api.Summary) string { return seconds(s.TTFTP99) })},
 	{name: "Errors", description: "Share of requests that failed", cell: summary(func(s *api.Summary) string { return significant(s.ErrorRate*100) + "%" })},
 	{name: "Verdict", description: "What the report concludes", cell: summary(func(s *api.Summary) string { return s.Verdict })},
@@ -84,12 +87,28 @@ func summary(show func(*api.Summary) string) func(api.Object, time.Time) any {
 	})
 }
 
+// live is summary with a value for a run whose load is being made.
+func live(show func(*api.Summary) string, now func(*api.Progress) float64, format func(float64) string) func(api.Object, time.Time) any {
+	return cell(func(run *api.BenchmarkRun) any {
+		switch st := &run.Status; {
+		case st.Summary != nil:
+			return show(st.Summary)
+		case st.Phase == api.RunExecuting && st.Progress != nil && now(st.Progress) > 0:
+			return format(now(st.Progress))
+		}
+		return ""
+	})
+}
+
 func runPhase(run *api.BenchmarkRun) any {
 	st := &run.Status
 	phase := orPending(string(st.Phase))
 	switch {
 	case st.Phase == api.RunExecuting && st.Progress != nil:
 		phase = fmt.Sprintf("%s %d%%", phase, st.Progress.Percent)
+		if left := st.Progress.Remaining; left > 0 {
+			phase += fmt.Sprintf(" (%s left)", time.Duration(left*float64(time.Second)).Round(time.Second))
+		}
 	case st.Outcome != nil && st.Outcome.Result != api.ResultSucceeded && st.Outcome.Reason != "" && st.Outcome.Reason != phase:
 		phase = fmt.Sprintf("%s (%s)", phase, st.Outcome.Reason)
 	}

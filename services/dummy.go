@@ -72,6 +72,7 @@ type DummyConfig struct {
 	Startup      metav1.Duration `json:"startup,omitzero"`
 	OutputTokens int             `json:"outputTokens,omitempty"`
 	ChunkTokens  int             `json:"chunkTokens,omitempty"`
+	WriteChunks  int             `json:"writeChunks,omitempty"`
 	MaxModelLen  int             `json:"maxModelLen,omitempty"`
 	Faults       DummyFaults     `json:"faults,omitzero"`
 }
@@ -110,7 +111,7 @@ func ParseDummyConfig(config map[string]any) (simulate.Config, error) {
 	sim := simulate.Config{
 		TTFT: c.TTFT.Duration, ITL: c.ITL.Duration, TTFTDist: c.TTFTDist, ITLDist: c.ITLDist, Spread: c.Spread, Seed: c.Seed,
 		Concurrency: c.Concurrency, QueueLimit: c.QueueLimit, Startup: c.Startup.Duration, OutputTokens: c.OutputTokens,
-		ChunkTokens: c.ChunkTokens, MaxModelLen: c.MaxModelLen,
+		ChunkTokens: c.ChunkTokens, WriteChunks: c.WriteChunks, MaxModelLen: c.MaxModelLen,
 		Faults: simulate.Faults{
 			ErrorRate: f.ErrorRate, ErrorStatus: f.ErrorStatus, StallRate: f.StallRate, Stall: f.Stall.Duration, CutRate: f.CutRate,
 			TruncateRate: f.TruncateRate, HangRate: f.HangRate,

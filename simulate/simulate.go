@@ -48,6 +48,8 @@ type Server struct {
 	journal *journal
 	metrics *metrics
 	conns   conns
+	pacer   *pacer // nil until a stream on a TCP connection of Serve's wants one
+	paced   sync.Once
 
 	sequence atomic.Uint64 // requests that arrived
 	admitted atomic.Int64  // requests that left the queue
@@ -116,6 +118,10 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Serve calls it; calling it again does nothing.
 func (s *Server) Close() error {
 	s.end(errStopped)
+	s.paced.Do(func() {}) // none is started any more
+	if s.pacer != nil {
+		s.pacer.stop()
+	}
 	if err := s.journal.close(); err != nil {
 		return fmt.Errorf("write the simulated server's log: %w", err)
 	}

@@ -36,6 +36,7 @@ func (c Config) validateTimes() error {
 func (c Config) validateSizes() error {
 	return errors.Join(
 		check(c.OutputTokens > 0, "outputTokens", c.OutputTokens, "1 or more; 0 means the default"),
+		check(c.WriteChunks > 0, "writeChunks", c.WriteChunks, "1 or more; 0 means the default"),
 		check(c.ChunkTokens > 0, "chunkTokens", c.ChunkTokens, "1 or more; 0 means the default"),
 		check(c.MaxModelLen > c.OutputTokens, "maxModelLen", c.MaxModelLen, "more than outputTokens, so that a prompt fits too"),
 		check(c.Concurrency >= 0, "concurrency", c.Concurrency, "0 (no limit) or more"),

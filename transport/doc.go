@@ -6,7 +6,7 @@
 // one read and a share of one epoll_wait. Go's own network poller costs about a third more for the same and doubles the
 // tail at a thousand streams.
 //
-// A Loop is not safe for concurrent use: but for Post, Wake and Now everything is called on its own thread, from the
+// A Loop is not safe for concurrent use: but for Post and Now everything is called on its own thread, from the
 // functions that it calls. TLS is the exception inside: crypto/tls wants blocking connections, so these are read by a
 // goroutine each, which stamps what it reads and posts it.
 package transport

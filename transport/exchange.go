@@ -64,8 +64,9 @@ func (x *Exchange) start() {
 	x.fresh = true
 	c, err := newConn(x.server)
 	if err != nil {
+		// The end is told by the timer: a Done that sends the next request at once would call itself without end.
 		x.Result.Fail(protocol.ClassConnect, "%v", err)
-		x.finish()
+		x.loop.Set(&x.timer, x.loop.Now())
 		return
 	}
 	x.conn = c
@@ -85,13 +86,9 @@ func (x *Exchange) Cancel() {
 	}
 }
 
-// expired is called by the timer: the request took too long, or the end of a complete answer did.
+// expired is called by the timer: the request took too long, or the end of a complete answer did, or it could not even
+// begin.
 func (x *Exchange) expired() {
-	if x.response.Settled() {
-		x.drop()
-		x.finish()
-		return
-	}
 	what := "no answer"
 	switch {
 	case x.conn != nil && x.conn.connecting:
@@ -102,10 +99,13 @@ func (x *Exchange) expired() {
 	x.abandon(protocol.ClassTimeout, what+" within the request's time")
 }
 
+// abandon ends a request early. An answer that is complete stays one: only its connection's state was waited for.
 func (x *Exchange) abandon(class protocol.Class, message string) {
-	x.Result.End = x.loop.Now()
-	x.Result.Fail(class, "%s", message)
-	x.response.End()
+	if !x.response.Settled() {
+		x.Result.End = x.loop.Now()
+		x.Result.Fail(class, "%s", message)
+		x.response.End()
+	}
 	x.drop()
 	x.finish()
 }
@@ -166,10 +166,10 @@ func (x *Exchange) broken(err error) {
 		err = dialErr
 	}
 	x.Result.End = x.loop.Now()
-	switch {
-	case err != nil && !x.response.Began():
+	switch { // a refusal says more than how its connection ended
+	case err != nil && x.Result.Status == 0:
 		x.Result.Fail(protocol.ClassConnect, "%v", err)
-	case err != nil && !x.response.Settled():
+	case err != nil && x.Result.Status == 200 && !x.response.Settled():
 		x.Result.Fail(protocol.ClassCut, "the connection broke within the answer: %v", err)
 	}
 	x.response.End()

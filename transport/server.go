@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -40,6 +42,9 @@ func Resolve(ctx context.Context, name, base, apiKey string, format protocol.For
 	if err != nil {
 		return nil, err
 	}
+	if strings.ContainsFunc(apiKey, unicode.IsControl) {
+		return nil, errors.New("the API key holds a line end or another control character: give the key alone")
+	}
 	e := &Endpoint{Name: name, Format: format, host: u.Host, path: strings.TrimSuffix(u.EscapedPath(), "/"), key: apiKey}
 	port := u.Port()
 	if u.Scheme == "https" {
@@ -66,7 +71,8 @@ func ParseURL(base string) (*url.URL, error) {
 	u, err := url.Parse(base)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%q is not a URL: use one such as http://localhost:8000", base)
+		shown := base[strings.LastIndexByte(base, '@')+1:] // what stands before may be a password
+		return nil, fmt.Errorf("%q is not a URL: use one such as http://localhost:8000", shown)
 	case u.User != nil:
 		return nil, fmt.Errorf("the URL %s holds credentials, which would end up in logs: leave them out and give an API key instead", u.Redacted())
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
@@ -110,18 +116,7 @@ func (e *Endpoint) AppendRequest(dst []byte, q *protocol.Question) []byte {
 
 // socket opens a non-blocking TCP socket and begins to connect it.
 func (e *Endpoint) socket() (fd int, connecting bool, err error) {
-	family := unix.AF_INET
-	var to unix.Sockaddr = &unix.SockaddrInet4{Port: int(e.addr.Port()), Addr: e.addr.Addr().Unmap().As4()}
-	if ip := e.addr.Addr(); ip.Is6() && !ip.Is4In6() {
-		family = unix.AF_INET6
-		six := &unix.SockaddrInet6{Port: int(e.addr.Port()), Addr: ip.As16()}
-		if zone := ip.Zone(); zone != "" {
-			if i, err := net.InterfaceByName(zone); err == nil {
-				six.ZoneId = uint32(i.Index)
-			}
-		}
-		to = six
-	}
+	family, to := e.sockaddr()
 	if fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 		return -1, false, fmt.Errorf("open a socket: %w", err)
 	}
@@ -134,6 +129,21 @@ func (e *Endpoint) socket() (fd int, connecting bool, err error) {
 	}
 	_ = unix.Close(fd)
 	return -1, false, fmt.Errorf("connect to %s: %w", e.addr, err)
+}
+
+// sockaddr is the address in the kernel's words.
+func (e *Endpoint) sockaddr() (family int, to unix.Sockaddr) {
+	ip, port := e.addr.Addr().Unmap(), int(e.addr.Port())
+	if ip.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: ip.As4()}
+	}
+	six := &unix.SockaddrInet6{Port: port, Addr: ip.As16()}
+	if zone := ip.Zone(); zone != "" {
+		if i, err := net.InterfaceByName(zone); err == nil {
+			six.ZoneId = uint32(i.Index)
+		}
+	}
+	return unix.AF_INET6, six
 }
 
 // Server is an endpoint on one loop, with the connections kept to it.

@@ -42,7 +42,10 @@ func (p *pump) run(ctx context.Context, c *conn) {
 		return
 	}
 	stop := context.AfterFunc(ctx, func() { _ = wire.Close() })
-	defer stop()
+	defer func() { // the server may have ended it, and ctx not yet
+		stop()
+		_ = wire.Close()
+	}()
 	loop.Post(func() {
 		if !c.closed {
 			c.up()

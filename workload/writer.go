@@ -18,8 +18,7 @@ import (
 )
 
 // Writer appends records to a stream file. A goroutine writes what has gathered, in one write(2), as soon as the last one
-// is through: a request costs the load no system call, and a killed process loses what ended in its last fraction of a
-// millisecond. Once a second the file is synced, so that a dead machine loses no more than that.
+// is through: a request costs the load no system call, and a killed process loses what ended in its last milliseconds. Once a second the file is synced, so that a dead machine loses no more than that.
 type Writer struct {
 	file *os.File
 	wake chan struct{}
@@ -35,6 +34,9 @@ type Writer struct {
 	hash  hash.Hash // of the goroutine, until it is done
 	bytes int64
 }
+
+// gather is how long records may wait for others.
+const gather = time.Millisecond
 
 // maxPending bounds what waits for the disk: beyond it the load fails, rather than fill the memory.
 const maxPending = 64 << 20
@@ -89,6 +91,9 @@ func (w *Writer) run() {
 	defer close(w.done)
 	synced := time.Now()
 	for range w.wake {
+		// Under load records come by the ten thousand a second: what comes within a moment is written together, for each wake-up
+		// of this goroutine takes its time from the load's thread.
+		time.Sleep(gather)
 		w.mu.Lock()
 		batch, last := w.pending, w.closing
 		w.pending, w.spare = w.spare[:0], nil

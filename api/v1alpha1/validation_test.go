@@ -167,7 +167,7 @@ func TestValidateRun(t *testing.T) {
 		"spec.workload.requestTimeout": {"short": func(r run) { r.Spec.Workload.RequestTimeout = ptr(duration(time.Millisecond)) }},
 		"spec.workload.balance":        {"another": func(r run) { r.Spec.Workload.Balance = "random" }},
 		"spec.workload.api":            {"another": func(r run) { r.Spec.Workload.API = "grpc" }},
-		"spec.workload.prompts.source": {"another": func(r run) { r.Spec.Workload.Prompts.Source = "sharegpt" }},
+		"spec.workload.prompts.source": {"another": func(r run) { r.Spec.Workload.Prompts.Source, r.Spec.Workload.Prompts.Path = "oracle", "/x" }},
 		"spec.workload.prompts.tokens": {"negative": func(r run) { r.Spec.Workload.Prompts.Tokens = -1 }, "many": func(r run) { r.Spec.Workload.Prompts.Tokens = 1<<20 + 1 }},
 		"spec.workload.output.tokens":  {"none": func(r run) { r.Spec.Workload.Output.Tokens = 0 }},
 		"spec.workload.slo.tpot":       {"none": func(r run) { r.Spec.Workload.SLO.TPOT = ptr(duration(0)) }},
@@ -175,12 +175,11 @@ func TestValidateRun(t *testing.T) {
 		"spec.workload.slo.ttft": {"without streaming": func(r run) {
 			r.Spec.Workload.SLO.TTFT, r.Spec.Workload.Streaming = ptr(duration(time.Second)), ptr(false)
 		}},
-		"spec.workload.load.pattern":        {"another": func(r run) { r.Spec.Workload.Load.Pattern = "burst" }},
+		"spec.workload.load.pattern":        {"another": func(r run) { r.Spec.Workload.Load.Pattern = "chaos" }},
 		"spec.workload.load.clientsPerNode": {"none": func(r run) { r.Spec.Workload.Load.ClientsPerNode = 0 }, "many": func(r run) { r.Spec.Workload.Load.ClientsPerNode = 100_001 }},
 		"spec.workload.load.thinkTime":      {"negative": func(r run) { r.Spec.Workload.Load.ThinkTime = duration(-1) }},
 		"spec.workload.load.rate":           {"of a closed loop": func(r run) { r.Spec.Workload.Load.Rate = 1 }, "none": constant(0), "negative": constant(-1), "not a number": constant(math.NaN()), "endless": constant(math.Inf(1)), "high": constant(2e6)},
 		"spec.workload.load.maxConcurrency": {"of a closed loop": func(r run) { r.Spec.Workload.Load.MaxConcurrency = 1 }, "negative": func(r run) { r.Spec.Workload.Load = LoadSpec{Pattern: PatternConstant, Rate: 1, MaxConcurrency: -1} }},
-		"spec.workload.load":                {"clients of a rate": func(r run) { r.Spec.Workload.Load = LoadSpec{Pattern: PatternConstant, Rate: 1, ClientsPerNode: 1} }},
 		"spec.monitoring.interval":          {"short": func(r run) { r.Spec.Monitoring.Interval = duration(time.Millisecond) }},
 		"spec.monitoring.output":            {"a path": func(r run) { r.Spec.Monitoring.Output = "../x.csv" }, "hidden": func(r run) { r.Spec.Monitoring.Output = ".x" }, "dots": func(r run) { r.Spec.Monitoring.Output = ".." }, "root": func(r run) { r.Spec.Monitoring.Output = "/" }, "long": func(r run) { r.Spec.Monitoring.Output = strings.Repeat("x", 201) }},
 		"spec.logging.type":                 {"another": func(r run) { r.Spec.Logging.Type = "syslog" }},

@@ -18,30 +18,29 @@ import (
 var formats = map[string]string{"md": report.ReportMD, "json": report.SummaryJSON, "csv": report.SummaryCSV}
 
 func newReportCommand(o *options) *cobra.Command {
-	var format, output string
+	var format, output, again string
 	var files bool
 	cmd := &cobra.Command{
-		Use:     "report RUN",
-		Short:   "Show a run's report",
-		Example: "  benchd report my-run\n  benchd report my-run --format json | jq .ttft.p99\n  benchd report my-run --files",
+		Use:   "report RUN|FOLDER",
+		Short: "Show a run's report, or make it again from the records",
+		Long: `Show the report of a run, or of the folder of an attempt or of a 'benchd load'. With --again it is computed once more from
+the records, into a folder of its own: the same records give the same bytes.`,
+		Example: "  benchd report my-run\n  benchd report my-run --format json | jq .ttft.p99\n  benchd report my-run --files\n  benchd report ./benchd-load-20260101-120000 --again /tmp/once-more",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, known := formats[format]
 			if !known {
 				return exitError{exitInvalid, fmt.Errorf("format %q is not known: use md, json or csv", format)}
 			}
-			c, err := connectRunning(cmd.Context(), o.home)
+			run, err := o.reported(cmd, args)
 			if err != nil {
 				return err
 			}
-			defer c.Close()
-			_, names, err := objectArgs(args)
-			if err != nil {
-				return err
-			}
-			run, err := getRun(cmd.Context(), c, o.namespace, names[0])
-			if err != nil {
-				return err
+			if again != "" {
+				if _, err := report.Remake(run.Status.Folder, again); err != nil {
+					return err
+				}
+				return copyFile(cmd.OutOrStdout(), filepath.Join(again, name))
 			}
 			out, closeOutput, err := openOutput(cmd, output)
 			if err != nil {
@@ -55,8 +54,29 @@ func newReportCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&format, "format", "md", "md, json or csv")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of standard output")
+	cmd.Flags().StringVar(&again, "again", "", "compute the report again from the records, into this folder")
 	cmd.Flags().BoolVar(&files, "files", false, "list the run's files with size and SHA-256 instead")
 	return cmd
+}
+
+// reported finds the run that is meant: by its name, or by the folder of its results alone.
+func (o *options) reported(cmd *cobra.Command, args []string) (*api.BenchmarkRun, error) {
+	if info, err := os.Stat(args[0]); err == nil && info.IsDir() && len(args) == 1 {
+		run := &api.BenchmarkRun{}
+		run.Name, run.Status.Folder, run.Status.Phase = args[0], args[0], api.RunCompleted
+		run.Status.Reports, err = report.List(args[0])
+		return run, err
+	}
+	c, err := connectRunning(cmd.Context(), o.home)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	_, names, err := objectArgs(args)
+	if err != nil {
+		return nil, err
+	}
+	return getRun(cmd.Context(), c, o.namespace, names[0])
 }
 
 func openOutput(cmd *cobra.Command, path string) (io.Writer, func() error, error) {

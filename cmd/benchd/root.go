@@ -13,6 +13,7 @@ const (
 	exitCancelled = 5 // the run that was waited for was cancelled
 	exitDetached  = 6 // interrupted; the run goes on
 	exitTimeout   = 7 // what was waited for did not come in time
+	exitLimit     = 8 // a limit of a comparison is broken
 )
 
 // exitError carries an exit code other than 1. A nil err prints nothing.
@@ -42,7 +43,8 @@ func newRootCommand() *cobra.Command {
   benchd report NAME            read the numbers
 
 Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no control plane answers, 4 the run failed,
-5 the run was cancelled, 6 interrupted while the run goes on, 7 timed out.`,
+5 the run was cancelled, 6 interrupted while the run goes on, 7 timed out,
+8 a limit of 'benchd compare' is broken.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,
@@ -52,7 +54,7 @@ Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no co
 	root.AddCommand(
 		newApplyCommand(&o), newRunCommand(&o), newGetCommand(&o), newDescribeCommand(&o), newLogsCommand(&o), newEventsCommand(&o),
 		newReportCommand(&o), newWaitCommand(&o), newCancelCommand(&o), newDeleteCommand(&o), newExplainCommand(),
-		newValidateCommand(&o), newRenderCommand(&o), newLoadCommand(), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
+		newValidateCommand(&o), newRenderCommand(&o), newLoadCommand(), newCompareCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
 		newAgentCommand(), newSupervisorCommand(),
 	)
 	return root

@@ -78,16 +78,17 @@ func duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration
 
 // request asks for a closed loop of two clients.
 func (f *fixture) request(run string, attempt int32, lasts time.Duration) node.StartRequest {
-	yes, drain, timeout := true, duration(5*time.Second), duration(5*time.Second)
-	return node.StartRequest{
+	drain, timeout := duration(5*time.Second), duration(5*time.Second)
+	req := node.StartRequest{
 		RunUID: run, Attempt: attempt, Ranks: 1, Service: "dummy", Model: "dummy", Servers: []api.ServerStatus{{Name: "s0", URL: f.llm}},
 		Records: filepath.Join(f.dir, run+".jsonl"), T0: int64(time.Since(f.zero)),
 		Workload: api.WorkloadSpec{
 			Duration: duration(lasts), Drain: &drain, Load: api.LoadSpec{Pattern: api.PatternClosed, ClientsPerNode: 2},
-			Prompts: api.PromptSpec{Source: api.PromptSynthetic, Tokens: 4}, Output: api.OutputSpec{Tokens: 3}, API: api.APIChat,
-			Streaming: &yes, RequestTimeout: &timeout,
+			Prompts: api.PromptSpec{Tokens: 4}, Output: api.OutputSpec{Tokens: 3}, RequestTimeout: &timeout,
 		},
 	}
+	api.SetWorkloadDefaults(&req.Workload)
+	return req
 }
 
 // call sends a body (bytes as they are, anything else as JSON) and returns status and answer.
@@ -159,7 +160,7 @@ func TestLifeOfALoad(t *testing.T) {
 	}
 	f.answers(10)
 	live := f.live()
-	if live.Status.State != node.ExecutorRunning || live.InFlight < 0 || live.InFlight > 2 || live.MeanLatency < 0.005 || live.Status.FirstSent < a.T0 {
+	if live.Status.State != node.ExecutorRunning || live.InFlight < 0 || live.InFlight > 2 || live.LatencyP50 < 0.005 || live.TTFTP50 < 0.005 || live.Status.FirstSent < a.T0 {
 		t.Errorf("live: %+v", live)
 	}
 	// When stop answers, the records are sealed.
@@ -214,14 +215,18 @@ func TestRequestsThatCannotBeCarriedOut(t *testing.T) {
 		code int
 		part string
 	}{
-		"not JSON":             {[]byte("hello"), 400, "decode the workload"},
-		"the wrong type":       {[]byte(`{"rank":"first"}`), 400, "decode the workload"},
-		"too large":            {bytes.Repeat([]byte(" "), 5<<20), 400, "too large"},
-		"nothing in it":        {[]byte(`{}`), 409, "lacks its defaults"},
-		"no server":            {spoilt(func(r *node.StartRequest) { r.Servers = nil }), 409, "no server to send to"},
-		"no ranks":             {spoilt(func(r *node.StartRequest) { r.Ranks = 0 }), 409, "rank 0"},
-		"an unknown pattern":   {spoilt(func(r *node.StartRequest) { r.Workload.Load.Pattern = "chaos" }), 409, "chaos"},
-		"no place for records": {spoilt(func(r *node.StartRequest) { r.Records = filepath.Join(f.dir, "gone", "x") }), 409, "create records"},
+		"not JSON":           {[]byte("hello"), 400, "decode the workload"},
+		"the wrong type":     {[]byte(`{"rank":"first"}`), 400, "decode the workload"},
+		"too large":          {bytes.Repeat([]byte(" "), 5<<20), 400, "too large"},
+		"nothing in it":      {[]byte(`{}`), 409, "no server to send to"},
+		"no server":          {spoilt(func(r *node.StartRequest) { r.Servers = nil }), 409, "no server to send to"},
+		"no ranks":           {spoilt(func(r *node.StartRequest) { r.Ranks = 0 }), 409, "rank 0"},
+		"an unknown pattern": {spoilt(func(r *node.StartRequest) { r.Workload.Load.Pattern = "chaos" }), 409, "chaos"},
+		"a trace that is not there": {spoilt(func(r *node.StartRequest) {
+			r.Workload.Load = api.LoadSpec{Pattern: api.PatternTrace, Trace: &api.TraceSpec{Path: "/nowhere", Speed: 1}}
+		}), 422, "/nowhere"},
+		"a server that is gone": {spoilt(func(r *node.StartRequest) { r.Servers[0].URL = "http://127.0.0.1:1" }), 409, "connect to http://127.0.0.1:1"},
+		"no place for records":  {spoilt(func(r *node.StartRequest) { r.Records = filepath.Join(f.dir, "gone", "x") }), 409, "create records"},
 	} {
 		code, text := f.call("POST", "/start", tc.body)
 		if code != tc.code || !strings.Contains(text, tc.part) {
@@ -245,7 +250,9 @@ func TestRequestsThatCannotBeCarriedOut(t *testing.T) {
 func TestPrometheusText(t *testing.T) {
 	f := newFixture(t)
 	req := f.request("a", 1, time.Hour)
-	req.Servers = append(req.Servers, api.ServerStatus{Name: "gone", URL: "http://127.0.0.1:1"}) // every second request fails
+	broken := httptest.NewServer(http.NotFoundHandler())
+	defer broken.Close()
+	req.Servers = append(req.Servers, api.ServerStatus{Name: "broken", URL: broken.URL}) // every second request fails
 	f.start(req)
 	f.answers(5)
 	scrape := func() map[string]*dto.MetricFamily {
@@ -279,6 +286,9 @@ func TestPrometheusText(t *testing.T) {
 		"dummy_workload_running": dto.MetricType_GAUGE, "dummy_throughput_rps": dto.MetricType_GAUGE,
 		"dummy_request_latency_seconds": dto.MetricType_HISTOGRAM, "dummy_requests_total": dto.MetricType_COUNTER,
 		"dummy_errors_total": dto.MetricType_COUNTER, "dummy_output_tokens_total": dto.MetricType_COUNTER,
+		"dummy_requests_in_flight": dto.MetricType_GAUGE, "dummy_workload_progress_ratio": dto.MetricType_GAUGE,
+		"dummy_time_to_first_token_seconds": dto.MetricType_HISTOGRAM, "dummy_time_per_output_token_seconds": dto.MetricType_HISTOGRAM,
+		"dummy_tokens_per_request": dto.MetricType_HISTOGRAM,
 	}
 	if diff := cmp.Diff(want, types); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
@@ -295,4 +305,33 @@ func TestPrometheusText(t *testing.T) {
 	if v := got["dummy_workload_running"].GetMetric()[0].GetGauge().GetValue(); v != 0 {
 		t.Errorf("running is %v after the end", v)
 	}
+}
+
+// What takes its time is done before the beginning: a prepared load begins at once, and one that is never begun is freed.
+func TestPrepare(t *testing.T) {
+	f := newFixture(t)
+	a := f.request("a", 1, time.Millisecond)
+	for range 2 {
+		if code, text := f.call("POST", "/prepare", a); code != 200 || !strings.Contains(text, `"idle"`) {
+			t.Errorf("prepare: %d %s", code, text)
+		}
+	}
+	if f.open.Load() < 2 {
+		t.Errorf("%d connections ahead of two clients", f.open.Load())
+	}
+	if _, err := os.Stat(a.Records); !os.IsNotExist(err) {
+		t.Errorf("a prepared load has a file: %v", err)
+	}
+	b := f.request("b", 1, time.Hour)
+	if code, text := f.call("POST", "/prepare", b); code != 200 {
+		t.Errorf("prepare another: %d %s", code, text)
+	}
+	b.T0 = int64(time.Since(f.zero))
+	if code, st := f.start(b); code != 200 || st.State != node.ExecutorRunning || st.RunUID != "b" {
+		t.Errorf("start: %d %+v", code, st)
+	}
+	if code, _ := f.call("POST", "/prepare", a); code != http.StatusConflict {
+		t.Errorf("prepare while another runs: %d", code)
+	}
+	f.answers(4)
 }

@@ -1,0 +1,290 @@
+package simulate
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A pacer sends the chunks of all streams from one thread of its own, each when it is due. A goroutine, a timer and a
+// buffered writer for each stream cost about as much again as the write itself; on one core that made chunks late at a
+// thousand streams of a hundred tokens a second.
+//
+// The handler of a request waits meanwhile. What is written here are HTTP chunks on its connection, between those that
+// net/http writes: to the client there is one body.
+type pacer struct {
+	s    *Server
+	bell int // eventfd: there is mail
+
+	mu     sync.Mutex
+	mail   []func()
+	closed bool
+
+	streams streamHeap
+	ended   chan struct{}
+}
+
+// pacedStream is a stretch of an answer whose chunks the pacer sends.
+type pacedStream struct {
+	x           *exchange
+	chunks      *chunks
+	plan        plan
+	first, end  int // tokens still to be sent
+	due         time.Duration
+	last        int // the next write ends before this token
+	conn        net.Conn
+	raw         syscall.RawConn
+	rest        []byte // of a chunk that the socket did not take whole
+	done        chan error
+	slot        int // in the heap plus one
+	body, frame []byte
+}
+
+// startPacer starts the thread. It ends with stop.
+func startPacer(s *Server) (*pacer, error) {
+	bell, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	// The thread sleeps in the kernel and must find a processor when it wakes, also on a machine with one core; and so must
+	// those that take requests in, for the log says when they arrived.
+	if runtime.GOMAXPROCS(0) < 4 {
+		runtime.GOMAXPROCS(4)
+	}
+	p := &pacer{s: s, bell: bell, ended: make(chan struct{})}
+	go p.run()
+	return p, nil
+}
+
+// pacing returns the server's pacer, nil when there cannot be one.
+func (s *Server) pacing() *pacer {
+	s.paced.Do(func() {
+		if p, err := startPacer(s); err == nil { // without one every stream has a timer of its own
+			s.pacer = p
+		}
+	})
+	return s.pacer
+}
+
+func (p *pacer) post(do func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.mail = append(p.mail, do)
+	one := [8]byte{1}
+	_, _ = unix.Write(p.bell, one[:]) // full means that it rings already
+	return true
+}
+
+// stop ends the thread; streams still there end with errStopped.
+func (p *pacer) stop() {
+	if p.post(func() { p.closed = true }) {
+		<-p.ended
+	}
+}
+
+func (p *pacer) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(p.ended)
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // a kernel that refuses wakes us up to 50 µs late
+	fds := []unix.PollFd{{Fd: int32(p.bell), Events: unix.POLLIN}}
+	for {
+		var timeout *unix.Timespec
+		if len(p.streams) > 0 {
+			wait := unix.NsecToTimespec(int64(max(0, p.streams[0].due-p.s.now())))
+			timeout = &wait
+		}
+		if n, err := unix.Ppoll(fds, timeout, nil); n > 0 && err == nil && p.read() {
+			return
+		}
+		for now := p.s.now(); len(p.streams) > 0 && p.streams[0].due <= now; {
+			p.send(p.streams[0])
+		}
+	}
+}
+
+// read does what was posted. True means that the pacer is to end.
+func (p *pacer) read() bool {
+	var count [8]byte
+	_, _ = unix.Read(p.bell, count[:]) // how often it rang means nothing
+	p.mu.Lock()
+	mail := p.mail
+	p.mail = nil
+	for _, do := range mail {
+		do()
+	}
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		for len(p.streams) > 0 {
+			p.finish(p.streams[0], errStopped)
+		}
+		_ = unix.Close(p.bell)
+	}
+	return closed
+}
+
+// send sends the chunk that is due, and says when the next one is.
+func (p *pacer) send(st *pacedStream) {
+	x := st.x
+	st.body = st.body[:0]
+	writes := 0
+	for st.first < st.end {
+		st.body = st.append(st.body)
+		x.sent((st.last-st.first)*len(x.gen.prompts), st.due)
+		st.first = st.last
+		writes++
+		if st.first < st.end {
+			st.next()
+		}
+		if writes >= x.s.cfg.WriteChunks || x.rec.Chunks == 1 {
+			break
+		}
+	}
+	// The chunked coding (RFC 9112, section 7.1) around what goes out in one write.
+	st.frame = strconv.AppendInt(st.frame[:0], int64(len(st.body)), 16)
+	st.frame = append(st.frame, "\r\n"...)
+	st.frame = append(st.frame, st.body...)
+	st.frame = append(st.frame, "\r\n"...)
+	rest, err := writeOnce(st.raw, st.frame)
+	switch {
+	case err != nil:
+		p.finish(st, err)
+	case len(rest) > 0: // the client reads too slowly: its handler waits for it, not this thread
+		st.rest = append(st.rest[:0], rest...)
+		p.finish(st, errBlocked)
+	case st.first >= st.end:
+		p.finish(st, nil)
+	default:
+		heap.Fix(&p.streams, st.slot-1)
+	}
+}
+
+// errBlocked says that the socket took a part of a chunk.
+var errBlocked = errors.New("the client reads too slowly")
+
+func (p *pacer) finish(st *pacedStream, err error) {
+	if st.slot == 0 {
+		return
+	}
+	heap.Remove(&p.streams, st.slot-1)
+	st.done <- err
+}
+
+// writeOnce writes what the socket takes without waiting, and returns what it did not.
+func writeOnce(raw syscall.RawConn, data []byte) (rest []byte, err error) {
+	var n int
+	var wrote error
+	err = raw.Write(func(fd uintptr) bool {
+		n, wrote = unix.Write(int(fd), data)
+		return true // whatever came of it: no waiting here
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case errors.Is(wrote, unix.EAGAIN) || errors.Is(wrote, unix.EINTR):
+		return data, nil
+	case wrote != nil:
+		return nil, wrote
+	}
+	return data[n:], nil
+}
+
+// next says which tokens come next and when.
+func (st *pacedStream) next() {
+	st.last = min(st.first+st.x.s.cfg.ChunkTokens, st.end)
+	if st.first == 0 {
+		st.last = 1
+	}
+	st.due = st.x.pace.next(st.last - st.first)
+}
+
+func (st *pacedStream) append(b []byte) []byte {
+	finish := ""
+	if st.last == st.plan.tokens && st.plan.finish == finishLength {
+		finish = finishLength
+	}
+	for i := range st.x.gen.prompts {
+		b = st.chunks.appendTokens(b, i, st.first, st.last, finish)
+	}
+	return b
+}
+
+// stream sends the tokens from first to end-1 of an answer whose head was flushed. The caller waits.
+func (p *pacer) stream(x *exchange, c *chunks, plan plan, first, end int, conn net.Conn, raw syscall.RawConn) error {
+	st := &pacedStream{x: x, chunks: c, plan: plan, first: first, end: end, conn: conn, raw: raw, done: make(chan error, 1)}
+	st.next()
+	for {
+		if !p.post(func() { heap.Push(&p.streams, st) }) {
+			return errStopped
+		}
+		var err error
+		select {
+		case err = <-st.done:
+		case <-x.ctx.Done():
+			if !p.post(func() { p.finish(st, context.Cause(x.ctx)) }) {
+				return errStopped
+			}
+			err = <-st.done
+			if err == nil {
+				err = context.Cause(x.ctx)
+			}
+		}
+		if !errors.Is(err, errBlocked) {
+			return err
+		}
+		if _, err := conn.Write(st.rest); err != nil {
+			return err
+		}
+		if st.first >= st.end {
+			return nil
+		}
+	}
+}
+
+// direct returns the connection of a request that Serve took in; false elsewhere, as behind a test's own server.
+func direct(ctx context.Context) (net.Conn, syscall.RawConn, bool) {
+	conn, ok := ctx.Value(connKey{}).(*net.TCPConn)
+	if !ok {
+		return nil, nil, false
+	}
+	raw, err := conn.SyscallConn()
+	return conn, raw, err == nil
+}
+
+type streamHeap []*pacedStream
+
+var _ heap.Interface = (*streamHeap)(nil)
+
+func (h streamHeap) Len() int           { return len(h) }
+func (h streamHeap) Less(i, j int) bool { return h[i].due < h[j].due }
+func (h streamHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].slot, h[j].slot = i+1, j+1
+}
+
+func (h *streamHeap) Push(v any) {
+	st, _ := v.(*pacedStream)
+	*h = append(*h, st)
+	st.slot = len(*h)
+}
+
+func (h *streamHeap) Pop() any {
+	old := *h
+	st := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	st.slot = 0
+	return st
+}
