@@ -10,7 +10,7 @@ import (
 func TestExplain(t *testing.T) {
 	tests := map[string]string{
 		"run.spec.workload.load.pattern": "KIND:     BenchmarkRun\nVERSION:  benchd.dev/v1alpha1\nFIELD:    spec.workload.load.pattern <string>\n\n" +
-			"Pattern of the load: `closed` or `constant`.\n\nDefault: closed\nOne of: closed, constant\n",
+			"Pattern of the load: `closed`, `constant`, `poisson`, `gamma`, `burst`, `steps`,\n`ramp` or `trace`.\n\nDefault: closed\nOne of: closed, constant, poisson, gamma, burst, steps, ramp, trace\n",
 		"benchmarkruns.spec.workload.duration": "KIND:     BenchmarkRun\nVERSION:  benchd.dev/v1alpha1\nFIELD:    spec.workload.duration <duration, required>\n\n" +
 			"Duration of the measured window.\n\nExamples: 30s, 5m, 1h30m\n",
 		"runs.spec.nodes.servers": "KIND:     BenchmarkRun\nVERSION:  benchd.dev/v1alpha1\nFIELD:    spec.nodes.servers <object>\n\n" +
