@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // connKey is the context key of the connection a request came on.
@@ -19,9 +20,36 @@ type conns struct {
 	fatal   net.Conn // carries the answer after which the server crashes
 }
 
+// markKey is the context key of a connection's mark.
+type markKey struct{}
+
 // withConn makes the connection known to its requests; it is an http.Server's ConnContext.
-func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c)
+func (s *Server) withConn(ctx context.Context, c net.Conn) context.Context {
+	ctx = context.WithValue(ctx, connKey{}, c)
+	if tcp, ok := c.(*net.TCPConn); ok {
+		if p := s.pacing(); p != nil {
+			ctx = context.WithValue(ctx, markKey{}, p.follow(tcp))
+		}
+	}
+	return ctx
+}
+
+// arrival is when a request came in.
+func (s *Server) arrival(ctx context.Context) time.Duration {
+	if m, ok := ctx.Value(markKey{}).(*mark); ok && m != nil {
+		if at := m.arrived.Swap(0); at > 0 {
+			return time.Duration(at)
+		}
+	}
+	return s.now()
+}
+
+// forgetArrival forgets what was noted while a request was served, which was its own. It is called before the end of the
+// answer leaves: only then does the client send the next one.
+func forgetArrival(ctx context.Context) {
+	if m, ok := ctx.Value(markKey{}).(*mark); ok && m != nil {
+		m.arrived.Store(0)
+	}
 }
 
 // follow notes that c entered a state and reports whether the fatal answer has left.

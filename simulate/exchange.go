@@ -59,7 +59,7 @@ func (s *Server) newExchange(ctx context.Context, kind api, w http.ResponseWrite
 	w.Header().Set("X-Request-Id", id)
 	return &exchange{
 		s: s, kind: kind, ctx: ctx, w: w, rc: http.NewResponseController(w),
-		rec:  Record{Event: eventRequest, ID: id, Seq: seq, Path: r.URL.Path, Arrival: s.now()},
+		rec:  Record{Event: eventRequest, ID: id, Seq: seq, Path: r.URL.Path, Arrival: s.arrival(ctx)},
 		pace: pace{ttft: s.ttft, itl: s.itl, rng: newRand(s.cfg.Seed, seq)},
 		buf:  buffers.Get().(*[]byte), //nolint:errcheck // the pool holds nothing else
 	}

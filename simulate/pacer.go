@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,8 +22,14 @@ import (
 // The handler of a request waits meanwhile. What is written here are HTTP chunks on its connection, between those that
 // net/http writes: to the client there is one body.
 type pacer struct {
-	s    *Server
-	bell int // eventfd: there is mail
+	s     *Server
+	bell  int // eventfd: there is mail
+	alarm int // timerfd
+	epoll int
+	zero  int64 // CLOCK_MONOTONIC at the server's zero
+
+	marks sync.Map // of connections, by their numbers
+	next  atomic.Uint64
 
 	mu     sync.Mutex
 	mail   []func()
@@ -50,8 +57,9 @@ type pacedStream struct {
 
 // startPacer starts the thread. It ends with stop.
 func startPacer(s *Server) (*pacer, error) {
-	bell, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	if err != nil {
+	p := &pacer{s: s, bell: -1, alarm: -1, epoll: -1, ended: make(chan struct{})}
+	if err := p.open(); err != nil {
+		p.close()
 		return nil, err
 	}
 	// The thread sleeps in the kernel and must find a processor when it wakes, also on a machine with one core; and so must
@@ -59,9 +67,80 @@ func startPacer(s *Server) (*pacer, error) {
 	if runtime.GOMAXPROCS(0) < 4 {
 		runtime.GOMAXPROCS(4)
 	}
-	p := &pacer{s: s, bell: bell, ended: make(chan struct{})}
 	go p.run()
 	return p, nil
+}
+
+// open makes the descriptors.
+func (p *pacer) open() (err error) {
+	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return err
+	}
+	if p.bell, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return err
+	}
+	if p.alarm, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+		return err
+	}
+	for _, fd := range []int{p.bell, p.alarm} {
+		if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+			return err
+		}
+	}
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return err
+	}
+	p.zero = ts.Nano() - int64(p.s.now())
+	return nil
+}
+
+func (p *pacer) close() {
+	for _, fd := range []int{p.epoll, p.bell, p.alarm} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// A mark is when the first bytes of a connection's next request came in. A goroutine that serves a connection may run
+// milliseconds after its socket became readable, and would then take the time at which it got round to the request for
+// that at which the request came.
+type mark struct{ arrived atomic.Int64 }
+
+// follow has the thread note arrivals on a connection; the descriptor leaves the set when it is closed.
+func (p *pacer) follow(conn *net.TCPConn) *mark {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	m, number := &mark{}, p.next.Add(1)
+	p.marks.Store(number, m)
+	var ctl error
+	err = raw.Control(func(fd uintptr) {
+		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET | unix.EPOLLRDHUP, Fd: int32(uint32(number)), Pad: int32(number >> 32)}
+		ctl = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, int(fd), &event)
+	})
+	if err != nil || ctl != nil {
+		p.marks.Delete(number)
+		return nil
+	}
+	return m
+}
+
+// note notes what came in.
+func (p *pacer) note(ev *unix.EpollEvent) {
+	number := uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32
+	v, ok := p.marks.Load(number)
+	if !ok {
+		return
+	}
+	if m, is := v.(*mark); is {
+		m.arrived.CompareAndSwap(0, int64(p.s.now()))
+	}
+	if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		p.marks.Delete(number)
+	}
 }
 
 // pacing returns the server's pacer, nil when there cannot be one.
@@ -98,14 +177,21 @@ func (p *pacer) run() {
 	defer runtime.UnlockOSThread()
 	defer close(p.ended)
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // a kernel that refuses wakes us up to 50 µs late
-	fds := []unix.PollFd{{Fd: int32(p.bell), Events: unix.POLLIN}}
+	events := make([]unix.EpollEvent, 256)
+	armed := time.Duration(-1) // when the alarm rings
 	for {
-		var timeout *unix.Timespec
-		if len(p.streams) > 0 {
-			wait := unix.NsecToTimespec(int64(max(0, p.streams[0].due-p.s.now())))
-			timeout = &wait
+		if len(p.streams) > 0 && p.streams[0].due != armed {
+			armed = p.streams[0].due
+			spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, int64(armed)+p.zero))}
+			_ = unix.TimerfdSettime(p.alarm, unix.TFD_TIMER_ABSTIME, &spec, nil) // it only fails on wrong arguments
 		}
-		if n, err := unix.Ppoll(fds, timeout, nil); n > 0 && err == nil && p.read() {
+		n, err := unix.EpollWait(p.epoll, events, -1)
+		for i := range max(0, n) {
+			if events[i].Fd != 0 || events[i].Pad != 0 { // bell and alarm have no number
+				p.note(&events[i])
+			}
+		}
+		if (n > 0 || err != nil) && p.read() {
 			return
 		}
 		for now := p.s.now(); len(p.streams) > 0 && p.streams[0].due <= now; {
@@ -116,9 +202,11 @@ func (p *pacer) run() {
 
 // read does what was posted. True means that the pacer is to end.
 func (p *pacer) read() bool {
-	var count [8]byte
-	_, _ = unix.Read(p.bell, count[:]) // how often it rang means nothing
 	p.mu.Lock()
+	if len(p.mail) > 0 {
+		var count [8]byte
+		_, _ = unix.Read(p.bell, count[:]) // how often it rang means nothing
+	}
 	mail := p.mail
 	p.mail = nil
 	for _, do := range mail {
@@ -130,7 +218,7 @@ func (p *pacer) read() bool {
 		for len(p.streams) > 0 {
 			p.finish(p.streams[0], errStopped)
 		}
-		_ = unix.Close(p.bell)
+		p.close()
 	}
 	return closed
 }

@@ -23,7 +23,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	hs := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: headerTimeout,
-		ConnContext:       withConn,
+		ConnContext:       s.withConn,
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if s.conns.follow(c, state) {
 				s.crash()

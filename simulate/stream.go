@@ -92,6 +92,7 @@ func (x *exchange) sendTokens(c *chunks, p plan, first, end int) error {
 // closeStream sends what follows the last token. An answer that stops by itself says so in a chunk of its own, as
 // OpenAI does; vLLM puts "length" on the last token.
 func (x *exchange) closeStream(c *chunks, tokens int, finish string) error {
+	forgetArrival(x.ctx)
 	x.rec.FinishReason = finish
 	b := (*x.buf)[:0]
 	if finish == finishStop {

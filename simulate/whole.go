@@ -29,6 +29,7 @@ func (x *exchange) whole(p plan) error {
 	if err := x.pace.wait(x.ctx, due-x.s.now()); err != nil {
 		return err
 	}
+	forgetArrival(x.ctx)
 	x.rec.Status = http.StatusOK
 	switch x.rec.Fault {
 	case FaultCut: // announced in full, sent by half
