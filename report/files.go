@@ -39,24 +39,44 @@ type source struct {
 // Make computes the report of an attempt from its records, and writes summary.json, summary.csv, report.md and what they
 // were made from. Records that are not there give fs.ErrNotExist.
 func Make(attempt string, in Input, story Story) (*Summary, error) {
-	// All comes from source.json as it is read back, for JSON rounds times: else the report made again could differ.
-	data, err := json.Marshal(source{in, story})
-	var from source
-	if err := errors.Join(err, json.Unmarshal(data, &from)); err != nil {
-		return nil, fmt.Errorf("encode report's source: %w", err)
+	from, err := settle(in, story)
+	if err != nil {
+		return nil, err
 	}
 	s, err := Compute(filepath.Join(attempt, "results"), from.Input)
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(attempt, Dir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("write report: %w", err)
-	}
-	if err := node.WriteSealed(filepath.Join(dir, SourceJSON), from); err != nil {
+	if err := from.seal(attempt); err != nil {
 		return nil, err
 	}
-	return s, write(dir, s, from.Story)
+	return s, write(filepath.Join(attempt, Dir), s, from.Story)
+}
+
+// Prepare writes what a report is made from beside the records, and makes none: Remake can at any time.
+func Prepare(attempt string, in Input, story Story) error {
+	from, err := settle(in, story)
+	if err != nil {
+		return err
+	}
+	return from.seal(attempt)
+}
+
+// settle gives the source as it will be read back, for JSON rounds times: else the report made again could differ.
+func settle(in Input, story Story) (from source, err error) {
+	data, err := json.Marshal(source{in, story})
+	if err := errors.Join(err, json.Unmarshal(data, &from)); err != nil {
+		return from, fmt.Errorf("encode report's source: %w", err)
+	}
+	return from, nil
+}
+
+func (s source) seal(attempt string) error {
+	dir := filepath.Join(attempt, Dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return node.WriteSealed(filepath.Join(dir, SourceJSON), s)
 }
 
 // Remake computes the report of an attempt's folder again. The same records give the same bytes.

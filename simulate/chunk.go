@@ -14,6 +14,7 @@ const done = "data: [DONE]\n\n"
 // chunks puts the events of one stream together. The part that is the same in all of them is made once; the rest is
 // appended to a buffer that is used again, so that a chunk costs no allocation.
 type chunks struct {
+	kind    api
 	chat    bool
 	head    []byte // from "data: " to the opening bracket of choices
 	usage   bool   // usage on every chunk
@@ -22,12 +23,15 @@ type chunks struct {
 
 // newChunks prepares the events of an answer with this id (quoted as JSON).
 func newChunks(s *Server, kind api, id string, g *generation) chunks {
+	if kind.ollama() {
+		return chunks{kind: kind, head: []byte(ollamaHead(s)), prompts: g.prompts}
+	}
 	object := "text_completion"
 	if kind == apiChat {
 		object = "chat.completion.chunk"
 	}
 	head := `data: {"id":` + id + `,"object":"` + object + `","created":` + s.created + `,"model":` + s.model + `,"choices":[`
-	return chunks{chat: kind == apiChat, head: []byte(head), usage: g.continuousUsage, prompts: g.prompts}
+	return chunks{kind: kind, chat: kind == apiChat, head: []byte(head), usage: g.continuousUsage, prompts: g.prompts}
 }
 
 // appendRole appends the first chunk of a chat, which says who speaks and has no content.
@@ -41,6 +45,9 @@ func (c *chunks) appendRole(b []byte, choice int) []byte {
 
 // appendTokens appends a chunk with the tokens first to last-1 of a choice; finish is empty unless it is the last.
 func (c *chunks) appendTokens(b []byte, choice, first, last int, finish string) []byte {
+	if c.kind.ollama() {
+		return c.appendOllama(b, first, last)
+	}
 	b = append(b, c.head...)
 	b = append(b, `{"index":`...)
 	b = strconv.AppendInt(b, int64(choice), 10)

@@ -159,7 +159,11 @@ func (x *exchange) conclude(err error) (abort bool) {
 			x.rec.Outcome = OutcomeAnswered
 		}
 		x.rec.Status, x.rec.Error = refusal.status, refusal.message
-		refusal.write(x.w)
+		if x.kind.ollama() {
+			refusal.writeOllama(x.w)
+		} else {
+			refusal.write(x.w)
+		}
 	case errors.Is(err, ErrCrashed), errors.Is(err, errStopped):
 		x.rec.Outcome = OutcomeStopped
 		return true

@@ -19,6 +19,8 @@ type metrics struct {
 	itl              prometheus.Histogram
 	e2e              prometheus.Histogram
 	queueTime        prometheus.Histogram
+	prefillTime      prometheus.Histogram
+	decodeTime       prometheus.Histogram
 }
 
 // Bucket bounds in seconds, spaced as vLLM's are.
@@ -52,6 +54,9 @@ func newMetrics(model string, q *queue) *metrics {
 		itl:       histogram("vllm:inter_token_latency_seconds", "Time between two outputs of a request.", itlBuckets),
 		e2e:       histogram("vllm:e2e_request_latency_seconds", "Time from arrival to the end of the answer.", requestBuckets),
 		queueTime: histogram("vllm:request_queue_time_seconds", "Time spent waiting to be served.", requestBuckets),
+
+		prefillTime: histogram("vllm:request_prefill_time_seconds", "Time from being served to the first token.", requestBuckets),
+		decodeTime:  histogram("vllm:request_decode_time_seconds", "Time from the first token to the last.", requestBuckets),
 	}
 	for _, reason := range []string{finishLength, finishStop, "abort", "error"} {
 		m.success.WithLabelValues(reason) // shown at 0, as vLLM does
@@ -59,7 +64,8 @@ func newMetrics(model string, q *queue) *metrics {
 	m.registry.MustRegister(
 		gauge("vllm:num_requests_running", "Number of requests being served.", func() int { n, _ := q.counts(); return n }),
 		gauge("vllm:num_requests_waiting", "Number of requests waiting to be served.", func() int { _, n := q.counts(); return n }),
-		m.promptTokens, m.generationTokens, m.success, m.ttft, m.itl, m.e2e, m.queueTime,
+		m.promptTokens, m.generationTokens, m.success, m.ttft, m.itl, m.e2e, m.queueTime, m.prefillTime, m.decodeTime,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vllm:kv_cache_usage_perc", Help: "Share of the cache in use: of the places that there are.", ConstLabels: labels}, q.usage),
 	)
 	return m
 }
@@ -91,6 +97,10 @@ func (m *metrics) ended(r *Record) {
 		reason = "error"
 	default:
 		m.e2e.Observe((r.End - r.Arrival).Seconds())
+		if r.OutputTokens > 0 {
+			m.prefillTime.Observe((r.FirstToken - r.Dequeued).Seconds())
+			m.decodeTime.Observe((r.LastToken - r.FirstToken).Seconds())
+		}
 	}
 	m.success.WithLabelValues(reason).Inc()
 }

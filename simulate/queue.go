@@ -82,3 +82,13 @@ func (q *queue) counts() (running, waiting int) {
 	defer q.mu.Unlock()
 	return q.running, q.waiting.Len()
 }
+
+// usage is the share of the places that are taken; 0 without a limit.
+func (q *queue) usage() float64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.limit == 0 {
+		return 0
+	}
+	return float64(q.running) / float64(q.limit)
+}

@@ -15,6 +15,8 @@ const (
 	apiCompletion api = iota
 	apiChat
 	apiGenerate // the plain REST of a "dummy" service
+	apiOllamaGenerate
+	apiOllamaChat
 )
 
 // maxPrompts bounds a batch of prompts in one request, and with it what one request can cost.
@@ -60,6 +62,9 @@ type wireRequest struct {
 
 // decodeGeneration reads a request body; the error is an *apiError.
 func decodeGeneration(kind api, body []byte) (generation, error) {
+	if kind.ollama() {
+		return decodeOllama(kind, body)
+	}
 	var w wireRequest
 	if err := decodeJSON(body, &w); err != nil {
 		return generation{}, err

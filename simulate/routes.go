@@ -24,6 +24,10 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("/v1/completions", only(http.MethodPost, s.serveTokens(apiCompletion)))
 	mux.Handle("/v1/chat/completions", only(http.MethodPost, s.serveTokens(apiChat)))
 	mux.Handle("/generate", only(http.MethodPost, s.serveTokens(apiGenerate)))
+	mux.Handle("/api/generate", only(http.MethodPost, s.serveTokens(apiOllamaGenerate)))
+	mux.Handle("/api/chat", only(http.MethodPost, s.serveTokens(apiOllamaChat)))
+	mux.Handle("/api/tags", only(http.MethodGet, s.serveTags))
+	mux.Handle("/api/version", only(http.MethodGet, s.serveVersion))
 	mux.Handle("/tokenize", only(http.MethodPost, s.serveTokenize))
 	mux.Handle("/reset_prefix_cache", only(http.MethodPost, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusOK) // there is no cache: each request takes its drawn time

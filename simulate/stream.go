@@ -24,7 +24,11 @@ func (x *exchange) stream(p plan) error {
 	case FaultTruncate:
 		return nil
 	case FaultStreamError:
-		b := append((*x.buf)[:0], "data: "...)
+		b := (*x.buf)[:0]
+		if x.kind.ollama() {
+			return x.flush(append(b, "{\"error\":\"an injected fault: the stream was to fail\"}\n"...))
+		}
+		b = append(b, "data: "...)
 		b = refuse(http.StatusInternalServerError, "", "an injected fault: the stream was to fail").appendJSON(b)
 		return x.flush(append(b, "\n\n"+done...))
 	case FaultStall:
@@ -44,6 +48,9 @@ func (x *exchange) stream(p plan) error {
 func (x *exchange) openStream(c *chunks) error {
 	h := x.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	if x.kind.ollama() {
+		h.Set("Content-Type", "application/x-ndjson")
+	}
 	h.Set("Cache-Control", "no-cache")
 	x.rec.Status = http.StatusOK
 	x.w.WriteHeader(http.StatusOK)
@@ -95,6 +102,9 @@ func (x *exchange) closeStream(c *chunks, tokens int, finish string) error {
 	forgetArrival(x.ctx)
 	x.rec.FinishReason = finish
 	b := (*x.buf)[:0]
+	if x.kind.ollama() {
+		return x.flush(x.appendOllamaEnd(b, "", tokens, finish))
+	}
 	if finish == finishStop {
 		for i := range x.gen.prompts {
 			b = c.appendEnd(b, i, tokens)

@@ -29,6 +29,11 @@ func (x *exchange) whole(p plan) error {
 	if err := x.pace.wait(x.ctx, due-x.s.now()); err != nil {
 		return err
 	}
+	if x.kind.ollama() { // its timers are known only now
+		x.rec.FirstToken = min(x.rec.Dequeued+x.s.cfg.TTFT, x.s.now())
+		x.rec.LastToken = x.s.now()
+		body = x.appendOllamaEnd(nil, Text(p.tokens), p.tokens, p.finish)
+	}
 	forgetArrival(x.ctx)
 	x.rec.Status = http.StatusOK
 	switch x.rec.Fault {

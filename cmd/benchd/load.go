@@ -78,6 +78,7 @@ type loadOptions struct {
 	rest              api.RESTSpec
 	output, format    string
 	quiet             bool
+	recordsOnly       bool
 }
 
 func (o *loadOptions) register(cmd *cobra.Command) {
@@ -128,6 +129,7 @@ func (o *loadOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.rest.OutputTokens, "rest-output-tokens", "", "dotted path of the count of output tokens")
 	f.StringVarP(&o.output, "output", "o", "", "folder for records and report, which must be new or empty (default: a new folder benchd-load-TIME)")
 	f.StringVar(&o.format, "format", "md", "what to print at the end: md, json, csv or none")
+	f.BoolVar(&o.recordsOnly, "records-only", false, "make no report; 'benchd report FOLDER --again DIR' makes it later")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not show progress")
 	_ = cmd.MarkFlagRequired("target") // the flag was just declared
 }
@@ -174,6 +176,10 @@ func (o *loadOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if o.recordsOnly {
+		note(cmd)("records are in %s; `benchd report %s --again DIR` makes the report", folder, folder)
+		return nil
+	}
 	note(cmd)("records and report are in %s", folder)
 	if o.format != "none" {
 		if err := copyFile(cmd.OutOrStdout(), filepath.Join(folder, report.Dir, name)); err != nil {
@@ -218,10 +224,15 @@ func (o *loadOptions) measure(ctx context.Context, cmd *cobra.Command, load *wor
 	}
 	full := api.BenchmarkRunSpec{Workload: *spec}
 	api.SetVerdictDefaults(&full.Verdict)
-	return report.Make(folder, report.Input{
+	in := report.Input{
 		Run: "load " + id, UID: id, Service: strings.Join(o.targets, " "), Model: o.model, Version: version, Attempt: 1, Clients: 1,
 		Interrupted: ctx.Err() != nil, Limits: full.Verdict,
-	}, report.Story{Spec: full, End: time.Now(), Folder: folder})
+	}
+	story := report.Story{Spec: full, End: time.Now(), Folder: folder}
+	if o.recordsOnly {
+		return nil, report.Prepare(folder, in, story)
+	}
+	return report.Make(folder, in, story)
 }
 
 // show prints how far the load is, now and then.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -22,6 +23,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true, UpdateScripts: os.Getenv("UPDATE") != "",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitfor": waitForAnswer},
 		Setup: func(env *testscript.Env) error {
 			dir, err := os.MkdirTemp("", "bt")
 			if err != nil {
@@ -36,6 +38,23 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// waitForAnswer waits until a server answers: waitfor URL.
+func waitForAnswer(ts *testscript.TestScript, _ bool, args []string) {
+	client := http.Client{Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	for range 500 {
+		resp, err := client.Get(args[0])
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	ts.Fatalf("%s does not answer", args[0])
 }
 
 // stopPlane ends the control plane that a script started in the background, by the id that it left.
