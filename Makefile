@@ -30,8 +30,10 @@ slurm-packages: # as root on Debian without a Slurm of its own: install what the
 chaos: slurm-packages ## the long survival tests: 200 kills of the control plane on embedded and on Slurm
 	BENCHD_CHAOS=full hack/test -run 'Chaos' -timeout 80m ./cmd/benchd
 
-bench: ## measure what steps cost
-	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./protocol
+bench: build ## the load engine beside its peers, a table for each figure (15 min); then what steps cost
+	@hack/bench/install || [ $$? -eq 3 ]
+	cd hack/bench && $(GO) run . -benchd ../../bin/benchd
+	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./report
 
 fuzz: ## run every fuzz target for FUZZ_TIME
 	hack/fuzz $(FUZZ_TIME)
@@ -40,7 +42,7 @@ check: ## format, vet, lint
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not here: lint left out"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck hack/demo hack/test hack/fuzz hack/install-packages hack/slurm-cluster .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck hack/demo hack/test hack/fuzz hack/install-packages hack/slurm-cluster hack/bench/install .ci/run; fi
 
 generate: ## write the JSON Schemas from the Go types
 	$(GO) generate ./...

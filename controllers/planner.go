@@ -249,11 +249,12 @@ func NewAllocation(run *api.BenchmarkRun, name string) *api.Allocation {
 	return a
 }
 
-// sharingKey is equal for runs that can use the same servers: the spec without workload, logging, monitoring and
+// sharingKey is equal for runs that can use the same servers: the spec without workload, verdict, logging, monitoring and
 // backoffLimit.
 func sharingKey(s *api.BenchmarkRunSpec) string {
 	shared := *s
 	shared.Workload, shared.Logging, shared.Monitoring, shared.BackoffLimit, shared.Cancel = api.WorkloadSpec{}, api.LoggingSpec{}, api.MonitoringSpec{}, nil, false
+	shared.Verdict = api.VerdictSpec{}
 	data, err := json.Marshal(shared)
 	if err != nil {
 		return "" // what came out of the store can be encoded

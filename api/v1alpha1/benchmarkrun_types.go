@@ -349,7 +349,9 @@ type Summary struct {
 	E2EP50                float64 `json:"e2eP50,omitempty"`
 	E2EP99                float64 `json:"e2eP99,omitempty"`
 	ErrorRate             float64 `json:"errorRate"`
-	Verdict               string  `json:"verdict,omitempty"`
+	// Verdict is Valid, Suspect or Invalid, VerdictReasons say why it is not Valid.
+	Verdict        string   `json:"verdict,omitempty"`
+	VerdictReasons []string `json:"verdictReasons,omitempty"`
 }
 
 // ReportFile is one file that a run left for its user.

@@ -110,6 +110,9 @@ func describeRun(p func(string, ...any), run *api.BenchmarkRun) {
 	}
 	if s := st.Summary; s != nil {
 		p("Verdict:\t%s", s.Verdict)
+		for _, reason := range s.VerdictReasons {
+			p("\t- %s", reason)
+		}
 		p("Requests:\t%d, %d failed", s.Requests, s.Failed)
 		p("Throughput:\t%.2f requests/s, %.1f output tokens/s", s.RequestThroughput, s.OutputTokenThroughput)
 		p("TTFT:\tp50 %s, p99 %s", milli(s.TTFTP50), milli(s.TTFTP99))

@@ -23,6 +23,8 @@ type load struct {
 	requests int // at most so many; 0: no such end
 	tokens   int // of an answer
 	whole    bool
+	// recordsOnly makes no report: the engine alone, whose memory must not grow with the requests.
+	recordsOnly bool
 }
 
 // A distribution is one of a summary's; a percentile of too few samples is missing.
@@ -70,6 +72,9 @@ func (b *bench) benchd(ctx context.Context, t *target, l load) (usage, summary, 
 	}
 	defer os.RemoveAll(out)
 	u, failed := run(ctx, l.warmup+l.duration+slack, path, l.arguments(t.base(), out)...)
+	if l.recordsOnly {
+		return u, s, failed
+	}
 	data, err := os.ReadFile(filepath.Join(out, "report", "summary.json"))
 	if err != nil && failed != nil {
 		return u, s, failed
@@ -100,6 +105,9 @@ func (l load) arguments(target, out string) []string {
 	}
 	if l.whole {
 		args = append(args, "--no-stream")
+	}
+	if l.recordsOnly {
+		args = append(args, "--records-only")
 	}
 	return append(args, "--prompt-tokens", "32", "--output-tokens", strconv.Itoa(l.tokens),
 		"--seed", "1", "--output", out, "--quiet", "--format", "json")

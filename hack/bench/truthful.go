@@ -45,8 +45,7 @@ func (b *bench) truthFigure(streams int, measures []measure) figure {
 	return figure{
 		id: "c", title: fmt.Sprintf("Truth at %d streams", streams), measures: measures,
 		setup: "The first token after 50 ms, one each 10 ms, 128 tokens, closed loop after a warm-up; distributions against those of the " +
-			"server's log. ITL comes from a second, shorter run, for a log of every chunk makes the server late. The server notes an " +
-			"arrival when it gets round to it: how long a request waited for that is in the client's TTFT alone, whichever client it is.",
+			"server's log. ITL comes from a second, shorter run, for a log of every chunk makes the server late.",
 		columns: []column{
 			{benchdName, func(ctx context.Context) (values, error) { return b.truthRun(ctx, l, b.benchdLatencies) }},
 			{readerName, func(ctx context.Context) (values, error) { return b.truthRun(ctx, l, b.readerLatencies) }},
