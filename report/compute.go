@@ -11,6 +11,9 @@ import (
 
 const second = 1e9
 
+// longest bounds what a record may tell of times: a load takes a week and a day at most.
+const longest = int64(8 * 24 * 3600 * second)
+
 // Input is what a summary is computed from, beside the records.
 type Input struct {
 	Run     string `json:"run"`
@@ -46,6 +49,7 @@ type accumulator struct {
 
 	sum            Summary
 	flight         flight
+	waiting        flight // for the cap
 	series         series
 	ttft, tpot     samples
 	ttfat          samples
@@ -127,6 +131,9 @@ func (a *accumulator) read(dir string, v workload.Visitor) error {
 }
 
 func (a *accumulator) addHeader(h workload.Header) error {
+	if h.Warmup < 0 || h.Duration <= 0 || h.Warmup > longest || h.Duration > longest {
+		return fmt.Errorf("the header of node %q tells a warm-up of %d ns and a window of %d ns: the records are damaged", h.Node, h.Warmup, h.Duration)
+	}
 	a.header, a.headers[h.Node] = h, h
 	a.nodes[h.Node] = &part{}
 	return nil
@@ -175,6 +182,11 @@ func (a *accumulator) addRecord(r *workload.Record) error {
 	if node == nil {
 		return fmt.Errorf("record %d is of node %q, which has no header", r.K, r.Node)
 	}
+	for _, at := range []int64{r.Intended, r.Sent, r.First, r.Last, r.End} {
+		if at < -longest || at > 2*longest {
+			return fmt.Errorf("record %d of node %q has a time of %d ns after the beginning: the records are damaged", r.K, r.Node, at)
+		}
+	}
 	parts := []*part{node}
 	if r.Server != "" {
 		if a.servers[r.Server] == nil {
@@ -185,6 +197,9 @@ func (a *accumulator) addRecord(r *workload.Record) error {
 	a.whole.add(r)
 	if r.Class != workload.ClassDropped {
 		a.flight.add(r.Sent, max(r.Sent, r.End))
+	}
+	if r.CapWait > 0 {
+		a.waiting.add(r.Intended, r.Intended+r.CapWait)
 	}
 	a.addOverTime(r)
 	a.addToWindow(r, parts)
@@ -320,7 +335,7 @@ func (a *accumulator) addSuccess(r *workload.Record, parts []*part) {
 	t.Output += int64(r.OutputTokens)
 	t.Cached += int64(r.Cached)
 	a.sources[r.Source] = true
-	if r.OutputTokens < r.Target {
+	if r.Source == workload.CountedByServer && r.OutputTokens < r.Target { // chunks may hold more than a token each
 		t.ShortOfTarget++
 	}
 	if r.PromptTokens > 0 {

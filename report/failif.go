@@ -18,10 +18,20 @@ type Limit struct {
 	share  bool // a relative one
 }
 
+// timed are the metrics whose values are times; shares are themselves fractions.
+var (
+	timed = map[string]bool{
+		"ttft": true, "ttfat": true, "itl": true, "icl": true, "tpot": true, "e2e": true, "normalizedLatency": true, "scheduleLag": true,
+		"capWait": true, "ttftFromIntent": true, "e2eFromIntent": true,
+	}
+	shares = map[string]bool{"errorRate": true, "goodput.fraction": true}
+)
+
 var limitForm = regexp.MustCompile(`^\s*([a-zA-Z][a-zA-Z0-9]*(?:\.[a-zA-Z0-9]+)?)\s*(>=|<=|>|<)\s*([+-])?\s*([0-9]+(?:\.[0-9]+)?)\s*(%|us|ms|s)?\s*$`)
 
 // ParseLimit reads a condition: a metric or metric.statistic under its name in summary.json, > >= < or <=, and a value. With
-// a sign or % the value is of the difference to the first result; else of the result itself. Times take us, ms or s.
+// a sign or % the value is of the difference to the first result; else of the result itself. Times need us, ms, s or %. Of
+// errorRate and goodput.fraction, which are shares, a % without a sign means the value.
 func ParseLimit(text string) (*Limit, error) {
 	m := limitForm.FindStringSubmatch(text)
 	if m == nil {
@@ -32,6 +42,15 @@ func ParseLimit(text string) (*Limit, error) {
 		return nil, fmt.Errorf("limit %q: %w", text, err)
 	}
 	l := &Limit{text: strings.TrimSpace(text), name: m[1], op: m[2], value: v, signed: m[3] != "" || m[5] == "%", share: m[5] == "%"}
+	metric, _, _ := strings.Cut(l.name, ".")
+	switch time := timed[metric]; {
+	case time && m[5] == "" && v != 0:
+		return nil, fmt.Errorf("limit %q: %s is a time: give the value a unit (us, ms or s), or %%", text, l.name)
+	case !time && m[5] != "" && m[5] != "%":
+		return nil, fmt.Errorf("limit %q: %s is no time: give the value without %s", text, l.name, m[5])
+	case shares[l.name] && m[3] == "" && m[5] == "%": // `errorRate > 1%` means the rate itself
+		l.signed, l.share = false, false
+	}
 	switch m[5] {
 	case "%":
 		l.value /= 100

@@ -1,6 +1,9 @@
 package report
 
-import "github.com/benchd/benchd/workload"
+import (
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/workload"
+)
 
 func total(blocks []float64) float64 {
 	sum := 0.0
@@ -162,9 +165,7 @@ func (a *accumulator) finishSteady() {
 	s := &a.sum
 	s.Steady.State = UnknownState
 	n := int(a.to/int64(second)) + 1
-	if n > 7*24*3600+1 {
-		return
-	}
+	a.waiting.sort()
 	output := a.series.tokens
 	if !a.header.Streaming {
 		output = a.series.completions
@@ -179,5 +180,18 @@ func (a *accumulator) finishSteady() {
 	if s.Steady.InFlight.moves(limit) || s.Steady.TokenRate.moves(limit) {
 		s.Steady.State = UnsteadyState
 	}
-	s.Saturated = a.header.Concurrency == 0 && s.Steady.InFlight.moves(limit) && s.Steady.InFlight.Slope > 0
+	// Under a cap the queue before it grows and what is in flight cannot.
+	waiting := trend(within(a.waiting.means(int64(second), n), a.from, a.to), 1)
+	growing := func(t *Trend) bool { return t.moves(limit) && t.Slope > 0 }
+	s.Saturated = a.header.Concurrency == 0 && !a.shaped() && (growing(s.Steady.InFlight) || growing(waiting))
+}
+
+// shaped says whether the load's rate changes by itself, so that what is in flight follows it and tells nothing of the
+// servers.
+func (a *accumulator) shaped() bool {
+	switch api.Pattern(a.header.Pattern) {
+	case api.PatternBurst, api.PatternSteps, api.PatternRamp, api.PatternTrace:
+		return true
+	}
+	return false
 }

@@ -5,7 +5,6 @@ import (
 	"math"
 	"strings"
 
-	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/workload"
 )
 
@@ -69,22 +68,25 @@ func (a *accumulator) judgeRequests(v *judgement) {
 // judgeClient looks whether the client kept up: else the client was measured and not the server.
 func (a *accumulator) judgeClient(v *judgement) {
 	s, l := &a.sum, &a.in.Limits
-	if s.OfferedRate != nil && a.header.MaxConcurrency == 0 && s.Bound == "" && s.MeasuredSeconds > 0 {
-		// A window holds a whole number of arrivals, and random ones scatter by the root of their number: that is the draw, and
-		// not the client.
-		off := math.Abs(s.AchievedRate - *s.OfferedRate)
-		slack := l.RateDeviation**s.OfferedRate + 1/s.MeasuredSeconds
-		if a.header.Pattern != "" && a.header.Pattern != string(api.PatternConstant) && a.header.Pattern != string(api.PatternTrace) {
-			slack += 4 * math.Sqrt(*s.OfferedRate/s.MeasuredSeconds)
+	if s.OfferedRate != nil && a.header.MaxConcurrency == 0 && s.MeasuredSeconds > 0 {
+		// Random arrivals scatter: that is the draw, and not the client. So what was sent is held against what was drawn; of a
+		// load that ended early, against what came up to be sent.
+		due := a.header.Drawn
+		if s.Bound != "" {
+			due = s.Requests.Attempted
 		}
-		v.invalidIf(off > slack, "sent %.4g requests/s where %.4g were to be sent", s.AchievedRate, *s.OfferedRate)
+		if due == 0 { // records of before
+			due = int64(*s.OfferedRate * s.MeasuredSeconds)
+		}
+		off := math.Abs(float64(a.sent - due))
+		v.invalidIf(off > l.RateDeviation*float64(due)+1, "%d requests were sent where %d were to be sent", a.sent, due)
 	}
-	if p99, p50 := s.ScheduleLag.P99, s.TTFT.P50; p99 != nil {
+	if lag, name := a.tailOfLag(); lag != nil {
 		limit := l.Lag.Seconds()
-		if p50 != nil {
+		if p50 := s.TTFT.P50; p50 != nil {
 			limit = max(limit, l.LagShare**p50)
 		}
-		v.suspectIf(*p99 > limit, "the client lagged behind its schedule: p99 %.1f ms, over %.1f ms", 1e3**p99, 1e3*limit)
+		v.suspectIf(*lag > limit, "the client lagged behind its schedule: %s %.1f ms, over %.1f ms", name, 1e3**lag, 1e3*limit)
 	}
 	for _, name := range sortedKeys(s.PerNode) {
 		n := s.PerNode[name]
@@ -95,15 +97,33 @@ func (a *accumulator) judgeClient(v *judgement) {
 	v.suspectIf(a.in.ClientsOnServers, "clients shared nodes with servers")
 }
 
+// tailOfLag is the 99th percentile of the schedule lag; with too few requests to tell one, the second largest lag stands
+// for it, so that one hiccup alone makes no verdict.
+func (a *accumulator) tailOfLag() (*float64, string) {
+	if p99 := a.sum.ScheduleLag.P99; p99 != nil {
+		return p99, "p99"
+	}
+	seen := uint32(0)
+	for i := len(a.lag) - 1; i >= 0; i-- { // sorted by now
+		if seen += a.lag[i].n; seen >= 2 {
+			return &a.lag[i].value, "more than once"
+		}
+	}
+	return nil, ""
+}
+
 // judgeWindow looks whether the measured window was one state.
 func (a *accumulator) judgeWindow(v *judgement) {
 	st, limit := &a.sum.Steady, a.in.Limits.Drift
 	why := ""
-	if a.sum.Saturated {
+	switch {
+	case a.sum.Saturated:
 		why = ": the offered rate is more than the servers take"
+	case a.shaped():
+		why = ", as the load itself changes"
 	}
 	v.suspectIf(st.InFlight.moves(limit), "unsteady: requests in flight drifted by %.0f %% over the measured window%s", 100*drift(st.InFlight), why)
-	v.suspectIf(st.TokenRate.moves(limit), "unsteady: the output drifted by %.0f %% over the measured window", 100*drift(st.TokenRate))
+	v.suspectIf(st.TokenRate.moves(limit), "unsteady: the output drifted by %.0f %% over the measured window%s", 100*drift(st.TokenRate), why)
 }
 
 func drift(t *Trend) float64 {

@@ -71,7 +71,8 @@ type Load struct {
 	firstSent                         atomic.Pointer[time.Duration]
 	writeErr                          atomic.Pointer[error]
 	bound                             atomic.Pointer[string]
-	cache                             atomic.Pointer[float64] // use of the servers' KV cache
+	cacheMu                           sync.Mutex
+	cache                             map[string]float64 // use of the servers' KV caches, by their names
 }
 
 // NewLoad checks a plan. It fails when the plan cannot be carried out.
@@ -215,7 +216,7 @@ func (l *Load) Header(run string, attempt int32, uncertainty int64) Header {
 	h := Header{
 		Format: Format, Run: run, Attempt: attempt, Node: l.plan.Node, Rank: l.plan.Rank, Ranks: l.plan.Ranks, Seed: l.plan.Seed,
 		Warmup: int64(w.Warmup.Duration), Duration: int64(w.Duration.Duration), Pattern: string(w.Load.Pattern),
-		OfferedRate: OfferedRate(w, l.lines), MaxConcurrency: int64(w.Load.MaxConcurrency), Streaming: *w.Streaming,
+		OfferedRate: OfferedRate(w, l.lines), Drawn: drawn(w, l.plan.Seed, l.lines), MaxConcurrency: int64(w.Load.MaxConcurrency), Streaming: *w.Streaming,
 		Extensions: l.extensions, PromptCount: l.counted, ClockUncertainty: uncertainty,
 	}
 	if w.Load.Pattern == api.PatternClosed {
@@ -271,7 +272,7 @@ func (l *Load) Run(ctx context.Context, t0 time.Time, records *Writer, observe f
 	}
 	trailer := l.trailer(process)
 	err := l.Close()
-	l.bound.Store(&trailer.Bound)
+	l.bound.CompareAndSwap(nil, &trailer.Bound)
 	l.ended.Store(true)
 	cancel(nil)
 	trailer.Servers = views()
@@ -289,7 +290,8 @@ func (l *Load) Close() error {
 	var err error
 	for _, t := range l.threads {
 		t.loop.Post(t.loop.Stop)
-		err = errors.Join(err, <-t.ended)
+		<-t.gone
+		err = errors.Join(err, t.err)
 	}
 	l.threads = nil
 	return err
@@ -304,7 +306,27 @@ func (l *Load) trailer(process *cpuMeter) Trailer {
 		t.PeakThread = max(t.PeakThread, thread.cpu.peak)
 		t.Bound = cmp.Or(t.Bound, thread.worker.bound)
 	}
+	if l.Bound() == BoundErrorBudget {
+		t.Bound = BoundErrorBudget
+	}
 	return t
+}
+
+// overBudget says whether more of this node's requests failed than the workload allows; all threads see it at their next
+// answer.
+func (l *Load) overBudget() bool {
+	budget := l.plan.Workload.Load.ErrorBudget
+	if budget <= 0 {
+		return false
+	}
+	failed := l.failed.Load()
+	ended := failed + l.succeeded.Load()
+	if ended < 20 || float64(failed) <= budget*float64(ended) {
+		return false
+	}
+	bound := BoundErrorBudget
+	l.bound.CompareAndSwap(nil, &bound)
+	return true
 }
 
 // noteFirst keeps the earliest time of a request sent, after T0.
@@ -392,10 +414,26 @@ func (l *Load) Bound() string {
 // CacheUse is the share of the servers' KV cache that is in use, the fullest of those this node looks at; false when none
 // tells.
 func (l *Load) CacheUse() (float64, bool) {
-	if v := l.cache.Load(); v != nil {
-		return *v, true
+	l.cacheMu.Lock()
+	defer l.cacheMu.Unlock()
+	fullest, told := 0.0, false
+	for _, use := range l.cache {
+		fullest, told = max(fullest, use), true
 	}
-	return 0, false
+	return fullest, told
+}
+
+// noteCache keeps what a server told of its cache; less than 0 is nothing.
+func (l *Load) noteCache(server string, use float64) {
+	if use < 0 {
+		return
+	}
+	l.cacheMu.Lock()
+	defer l.cacheMu.Unlock()
+	if l.cache == nil {
+		l.cache = map[string]float64{}
+	}
+	l.cache[server] = use
 }
 
 // WriteError is why records could not be written, nil while they can.

@@ -106,9 +106,15 @@ func OpenRecords(dir string) (io.ReadCloser, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open records: %w", err)
 	}
-	parts, err := filepath.Glob(filepath.Join(dir, "records-*.jsonl"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open records: %w", err)
+	}
+	var parts []string // not by a glob: the folder's own name may hold brackets
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "records-") && strings.HasSuffix(e.Name(), ".jsonl") {
+			parts = append(parts, filepath.Join(dir, e.Name()))
+		}
 	}
 	if len(parts) == 0 {
 		return nil, fmt.Errorf("open records in %s: %w", dir, fs.ErrNotExist)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/benchd/benchd/api/node"
+	"github.com/benchd/benchd/protocol"
 )
 
 // Record is what is kept of one request. All numbers of a report can be recomputed from the records. Times are
@@ -71,6 +72,9 @@ func (r *Record) Finish() int64 {
 	return r.End
 }
 
+// CountedByServer is the Source of counts that the server told.
+const CountedByServer = protocol.TokensFromServer
+
 // ClassDropped marks an arrival that was never sent: it waited for the cap until its time was over, or the client was so
 // late that sending it would have been a burst that nobody asked for.
 const ClassDropped = "dropped"
@@ -118,6 +122,8 @@ type Header struct {
 	// OfferedRate of the whole load over the measured window, 0 in a closed loop; Concurrency of all clients in a closed loop.
 	OfferedRate float64 `json:"offeredRate,omitempty"`
 	Concurrency int64   `json:"concurrency,omitempty"`
+	// Drawn is how many arrivals of the whole load fall into the measured window, as drawn; 0 in a closed loop.
+	Drawn int64 `json:"drawn,omitempty"`
 	// MaxConcurrency is the cap on requests in flight, 0 for none.
 	MaxConcurrency int64 `json:"maxConcurrency,omitempty"`
 	Streaming      bool  `json:"streaming"`
@@ -290,7 +296,7 @@ func ReadRecords(r io.Reader, v Visitor) error {
 	in := bufio.NewReaderSize(r, 1<<20)
 	var rec Record
 	for n := 1; ; n++ {
-		line, err := in.ReadBytes('\n')
+		line, err := readLine(in)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -299,6 +305,27 @@ func ReadRecords(r io.Reader, v Visitor) error {
 		}
 		if err != nil {
 			return fmt.Errorf("read records: line %d: %w", n, err)
+		}
+	}
+}
+
+// maxRecord bounds a line of records: a request of a million tokens takes some eight megabytes.
+const maxRecord = 64 << 20
+
+// readLine reads a line with its end; io.EOF for one without.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		if line == nil && err == nil {
+			return part, nil
+		}
+		line = append(line, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+		if len(line) > maxRecord {
+			return nil, fmt.Errorf("a line of over %d bytes", maxRecord)
 		}
 	}
 }

@@ -100,6 +100,9 @@ func (p rate) area(x float64) float64 {
 
 // at is when the area is reached: the solution of the quadratic equation in the form that does not cancel.
 func (p rate) at(area float64) float64 {
+	if area <= 0 {
+		return 0 // also where the rate begins at 0
+	}
 	slope := 0.0
 	if p.from != p.to {
 		slope = (p.to - p.from) / p.length
@@ -197,4 +200,24 @@ func OfferedRate(w *api.WorkloadSpec, lines []TraceLine) float64 {
 		return float64(n) / (to - from)
 	}
 	return profile(w).mean(from, to)
+}
+
+// drawn counts the arrivals of the measured window.
+func drawn(w *api.WorkloadSpec, seed int64, lines []TraceLine) (n int64) {
+	if w.Load.Pattern == api.PatternClosed {
+		return 0
+	}
+	s, err := NewSchedule(w, seed, lines)
+	if err != nil {
+		return 0 // NewLoad has told
+	}
+	for {
+		a, more := s.Next()
+		if !more || a.At >= w.Warmup.Duration+w.Duration.Duration {
+			return n
+		}
+		if a.At >= w.Warmup.Duration {
+			n++
+		}
+	}
 }

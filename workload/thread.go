@@ -50,7 +50,8 @@ type thread struct {
 	servers []*transport.Server
 	prompts Prompts
 	worker  *worker
-	ended   chan error
+	gone    chan struct{} // closed when the loop has ended
+	err     error         // why, of use once gone is closed
 	cpu     *cpuMeter
 	second  transport.Timer
 	clients int
@@ -72,13 +73,16 @@ func (l *Load) startThreads(ctx context.Context, endpoints []*transport.Endpoint
 		if err != nil {
 			return err
 		}
-		t := &thread{loop: loop, prompts: prompts(), ended: make(chan error, 1), clients: share(int64(w.Load.ClientsPerNode), i, n), first: clientsBefore}
+		t := &thread{loop: loop, prompts: prompts(), gone: make(chan struct{}), clients: share(int64(w.Load.ClientsPerNode), i, n), first: clientsBefore}
 		clientsBefore += int64(t.clients)
 		for _, e := range endpoints {
 			t.servers = append(t.servers, loop.Server(e))
 		}
 		l.threads = append(l.threads, t)
-		go func() { t.ended <- loop.Run() }()
+		go func() {
+			defer close(t.gone)
+			t.err = loop.Run()
+		}()
 		t.connect(ctx, connections(w, t.clients, n*l.plan.Ranks, len(endpoints)))
 	}
 	return nil
@@ -115,7 +119,12 @@ func (t *thread) connect(ctx context.Context, each int) {
 			}
 			stand <- all
 		})
-		if <-stand {
+		select {
+		case all := <-stand:
+			if all {
+				return
+			}
+		case <-t.gone:
 			return
 		}
 		time.Sleep(time.Millisecond)
@@ -125,7 +134,8 @@ func (t *thread) connect(ctx context.Context, each int) {
 // begin has the worker start at the load's T0.
 func (t *thread) begin(l *Load, index int, done func()) {
 	threads := len(l.threads)
-	rank, ranks := l.plan.Rank*threads+index, l.plan.Ranks*threads
+	// All of a node's threads send indices that are its rank modulo the number of nodes.
+	rank, ranks := index*l.plan.Ranks+l.plan.Rank, l.plan.Ranks*threads
 	var schedule Schedule
 	if l.plan.Workload.Load.Pattern != api.PatternClosed {
 		schedule, _ = NewSchedule(&l.plan.Workload, l.plan.Seed, l.lines) // the plan was checked
@@ -136,10 +146,18 @@ func (t *thread) begin(l *Load, index int, done func()) {
 		t.cpu.read(now)
 		t.loop.Set(&t.second, now+int64(time.Second))
 	}
+	over := make(chan struct{})
 	t.worker = newWorker(l, &threadWire{t}, t.prompts, rank, ranks, schedule, func() {
 		t.loop.Unset(&t.second)
-		done()
+		close(over)
 	})
+	go func() {
+		select {
+		case <-over:
+		case <-t.gone: // the loop has failed: its error comes with Close
+		}
+		done()
+	}()
 	t.loop.Post(func() {
 		t.second.Fire()
 		t.worker.start(int64(l.zero.Sub(t.loop.Zero())), t.clients, t.first)

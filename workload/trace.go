@@ -110,7 +110,10 @@ func parseTraceLine(line []byte) (TraceLine, float64, error) {
 	case in.Prompt == "" && (in.Input == nil || *in.Input < 1 || *in.Input > 1<<20):
 		return TraceLine{}, 0, errors.New("input_length is missing or not 1 to 1048576")
 	}
-	t := TraceLine{Output: *in.Output, Blocks: in.Blocks, Session: string(bytes.Trim(in.Session, `"`)), Prompt: in.Prompt}
+	t := TraceLine{Output: *in.Output, Blocks: in.Blocks, Prompt: in.Prompt}
+	if session := string(bytes.Trim(in.Session, `"`)); session != "null" { // as tables that were exported write nothing
+		t.Session = session
+	}
 	if in.Input != nil {
 		t.Input = *in.Input
 	}

@@ -75,6 +75,9 @@ func (s snapshot) since(before snapshot) ServerView {
 	return v
 }
 
+// lookTimeout bounds a look: the end of a load must not wait for a server that hangs.
+const lookTimeout = 2 * time.Second
+
 // viewInterval is how often servers are looked at within the load.
 const viewInterval = 5 * time.Second
 
@@ -108,21 +111,27 @@ func (l *Load) watchServer(ctx context.Context, target Target) (view ServerView)
 		return view
 	}
 	before, err := look(ctx, target)
-	if err != nil || !before.any {
-		return view // a server without such metrics
+	if err != nil {
+		return view // a server without metrics
 	}
+	restarted := false
 	for at := begin; ; {
 		if at = at.Add(viewInterval); at.After(end) {
 			at = end
 		}
 		over := sleepUntil(ctx, at) != nil
 		// What ended the load early ended ctx too: the last look must still be possible.
-		now, err := look(context.WithoutCancel(ctx), target)
+		brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+		now, err := look(brief, target)
+		cancel()
 		if err == nil {
 			view = now.since(before)
-			if now.cacheUsage >= 0 {
-				l.cache.Store(&now.cacheUsage)
+			restarted = restarted || view.Restarted
+			view.Restarted = restarted
+			if !now.any && !restarted {
+				view = ServerView{} // it tells nothing but that it lives
 			}
+			l.noteCache(target.Name, now.cacheUsage)
 		}
 		if over || !at.Before(end) {
 			return view

@@ -70,8 +70,6 @@ type worker struct {
 	measured  int64 // requests of the measured window so far, of this worker (closed) or of all (open)
 	limit     int64 // of measured, 0 for none
 	lastSent  int64
-	ended     int64
-	failed    int64
 	bound     string
 	sendTimer transport.Timer
 	endTimer  transport.Timer
@@ -137,8 +135,9 @@ func (w *worker) start(t0 int64, clients int, firstClient int64) {
 		w.prepareNext()
 		return
 	}
-	if spec.Load.Requests > 0 && w.limit == 0 {
-		clients = 0
+	if spec.Load.Requests > 0 && w.limit == 0 { // fewer requests than workers: this one has none of them
+		w.stopSending(BoundRequests)
+		return
 	}
 	for i := range clients {
 		s := w.newSlot()
@@ -500,12 +499,8 @@ func (w *worker) record(s *slot, r *protocol.Result) {
 	}
 	w.lastSent = max(w.lastSent, rec.Sent)
 	w.load.noteFirst(time.Duration(s.first - w.t0))
-	w.ended++
-	if rec.Class != "" {
-		w.failed++
-	}
 	w.add(rec)
-	if budget := w.load.plan.Workload.Load.ErrorBudget; budget > 0 && w.sending && w.ended >= 20 && float64(w.failed) > budget*float64(w.ended) {
+	if w.load.overBudget() && w.sending {
 		w.stopSending(BoundErrorBudget)
 	}
 }

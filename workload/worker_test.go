@@ -328,6 +328,9 @@ func TestRequestCountEndsSending(t *testing.T) {
 		measured, seen := int64(0), map[int64]bool{}
 		for rank := range ranks {
 			e := imagine(t, w, rank, ranks, nil, nil)
+			if !open && e.trailer != BoundRequests {
+				t.Fatalf("rank %d of %d ended by %q", rank, ranks, e.trailer)
+			}
 			for _, r := range e.records {
 				if r.Intended >= int64(time.Second) {
 					measured++

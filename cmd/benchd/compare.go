@@ -26,7 +26,7 @@ func newCompareCommand(o *options) *cobra.Command {
 results' records, the p-value from a rank test on blocks of time; a file of vLLM holds no raw times, so against it the
 conventional numbers over the whole run are compared, and the noise is not known.
 
---fail-if gives an exit code of 8 when a limit is broken by any of the other results:
+--fail-if gives an exit code of 8 when a limit is broken by any of the other results, or when a result's verdict is Invalid:
   'ttft.p99 > +5%'            worse than the base by more than 5 %
   'requestThroughput < -3%'   lower than the base by more than 3 %
   'e2e.p50 > 800ms'           whatever the base has
@@ -98,6 +98,12 @@ func (o *options) openSide(cmd *cobra.Command, arg string) (*report.Side, error)
 
 func checkLimits(cmd *cobra.Command, c *report.Comparison, limits []*report.Limit, surely bool) error {
 	broken := false
+	for _, s := range c.Sides {
+		if len(limits) > 0 && s.Verdict == report.Invalid {
+			broken = true
+			note(cmd)("limit broken: the numbers of %s are invalid: its report says why", s.Name)
+		}
+	}
 	for _, l := range limits {
 		for side := 1; side < len(c.Sides); side++ {
 			is, seen, err := l.Broken(c, side, surely)

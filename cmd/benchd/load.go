@@ -178,10 +178,10 @@ func (o *loadOptions) run(cmd *cobra.Command) error {
 	}
 	if o.recordsOnly {
 		note(cmd)("records are in %s; `benchd report %s --again DIR` makes the report", folder, folder)
-		return nil
+	} else {
+		note(cmd)("records and report are in %s", folder)
 	}
-	note(cmd)("records and report are in %s", folder)
-	if o.format != "none" {
+	if o.format != "none" && summary != nil {
 		if err := copyFile(cmd.OutOrStdout(), filepath.Join(folder, report.Dir, name)); err != nil {
 			return err
 		}
@@ -189,7 +189,9 @@ func (o *loadOptions) run(cmd *cobra.Command) error {
 	switch {
 	case ctx.Err() != nil:
 		return exitError{code: exitCancelled}
-	case summary.Requests.Succeeded == 0:
+	case load.Bound() == workload.BoundErrorBudget:
+		return exitError{exitRunFailed, errors.New("the error budget was spent: the report lists the errors by class")}
+	case load.Progress().Succeeded == 0 || summary != nil && summary.Requests.Succeeded == 0:
 		return exitError{exitRunFailed, errors.New("no request of the measured window succeeded: the report lists the errors by class")}
 	}
 	return nil
