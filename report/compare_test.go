@@ -81,6 +81,8 @@ func TestCompare(t *testing.T) {
 		"errorRate > +0%":          {false, []bool{false, false}},
 		"ttft.mean < +1000%":       {false, []bool{true, true}},
 		"ttft.mean  <+1000 %":      {true, []bool{false, true}},
+		"errorRate > 1%":           {false, []bool{false, false}},
+		"ttft.p50 > 0":             {false, []bool{true, true}},
 		"concurrency.mean <= +20%": {false, []bool{true, true}},
 	} {
 		l, err := ParseLimit(text)
@@ -94,7 +96,7 @@ func TestCompare(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{"ttft.p999 > +1%", "nothing.p50 > 1", "ttft > 1"} {
+	for _, text := range []string{"ttft.p999 > +1%", "nothing.p50 > 1", "ttft > 1s"} {
 		l, err := ParseLimit(text)
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +105,7 @@ func TestCompare(t *testing.T) {
 			t.Errorf("%s: a number that is not there breaks no limit and gives no error", text)
 		}
 	}
-	for _, text := range []string{"", "ttft.p50", "ttft.p50 > ", "ttft.p50 = 5", "ttft.p50 > five", "ttft.p50 > 5 parsec", "1 > ttft.p50", "ttft.p50.x > 1"} {
+	for _, text := range []string{"", "ttft.p50", "ttft.p50 > ", "ttft.p50 = 5", "ttft.p50 > five", "ttft.p50 > 5 parsec", "1 > ttft.p50", "ttft.p50.x > 1", "ttft.p99 > 800", "ttft.p99 > +5", "requestThroughput < 3s"} {
 		if _, err := ParseLimit(text); err == nil {
 			t.Errorf("%q is a limit", text)
 		}

@@ -65,6 +65,21 @@ func TestVerdict(t *testing.T) {
 	rate := func(n int, offered float64, pattern string) []client {
 		return one(steady(n, func(h *workload.Header, _ []workload.Record) { h.OfferedRate, h.Pattern = offered, pattern }))
 	}
+	drawn := func(n int, of int64) []client {
+		return one(steady(n, func(h *workload.Header, _ []workload.Record) { h.OfferedRate, h.Pattern, h.Drawn = 10, "poisson", of }))
+	}
+	late := func(n int) func(*workload.Header, []workload.Record) {
+		return func(_ *workload.Header, r []workload.Record) {
+			for i := range n {
+				r[50+i].Intended -= 20 * ms1
+			}
+		}
+	}
+	uncounted := func(_ *workload.Header, r []workload.Record) {
+		for i := range r {
+			r[i].Source, r[i].OutputTokens = "", 0
+		}
+	}
 	dropped := func(n int) func(*workload.Header, []workload.Record) {
 		return func(_ *workload.Header, r []workload.Record) {
 			for i := range n {
@@ -92,8 +107,8 @@ func TestVerdict(t *testing.T) {
 		"errors of exactly 10 %":         {Input{}, one(steady(100, fail(10))), Suspect, "10.0 %"},
 		"errors over 1 %":                {Input{}, one(steady(100, fail(2))), Suspect, "2.0 %"},
 		"errors of exactly 1 %":          {Input{}, one(steady(100, fail(1))), Valid, ""},
-		"sent 6 % less than offered":     {Input{}, one(steady(94, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10.1 })), Invalid, "9.4 requests/s where 10.1"},
-		"sent 6 % more than offered":     {Input{}, one(steady(107, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Invalid, "10.7 requests/s where 10"},
+		"sent 6 % less than offered":     {Input{}, one(steady(94, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10.1 })), Invalid, "94 requests were sent where 101"},
+		"sent 6 % more than offered":     {Input{}, one(steady(107, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Invalid, "107 requests were sent where 100"},
 		"sent 4 % less than offered":     {Input{}, one(steady(96, func(h *workload.Header, _ []workload.Record) { h.OfferedRate = 10 })), Valid, ""},
 		"sent less, for there was a cap": {Input{}, one(steady(50, func(h *workload.Header, _ []workload.Record) { h.OfferedRate, h.MaxConcurrency = 10, 4 })), Valid, ""},
 		"lag over 5 ms":                  {Input{}, one(steady(1100, lag(6))), Suspect, "lagged behind"},
@@ -125,13 +140,15 @@ func TestVerdict(t *testing.T) {
 		"a busy client":         {Input{}, busy(0.85, 0.1), Suspect, "the client on n2 used 85 % of its CPUs"},
 		"a client at its limit": {Input{}, busy(0.80, 0.80), Valid, ""},
 
-		// 100 ± 4·√100 arrivals in ten seconds, 5 % more, and one for the window's ends.
-		"random arrivals, fewer":         {Input{}, rate(55, 10, "poisson"), Valid, ""},
-		"random arrivals, more":          {Input{}, rate(146, 10, "poisson"), Valid, ""},
-		"random arrivals, too few":       {Input{}, rate(53, 10, "poisson"), Invalid, "sent 5.3 requests/s where 10"},
-		"random arrivals, too many":      {Input{}, rate(147, 10, "gamma"), Invalid, "sent 14.7 requests/s"},
-		"even arrivals are not random":   {Input{}, rate(55, 10, "constant"), Invalid, "sent 5.5 requests/s"},
-		"those of a trace neither":       {Input{}, rate(93, 10, "trace"), Invalid, "sent 9.3 requests/s"},
+		// Random arrivals scatter: what was sent is held against what was drawn.
+		"random arrivals, as drawn":      {Input{}, drawn(55, 55), Valid, ""},
+		"random arrivals, fewer":         {Input{}, drawn(55, 59), Invalid, "55 requests were sent where 59"},
+		"random arrivals, more":          {Input{}, drawn(147, 120), Invalid, "147 requests were sent where 120"},
+		"one less than drawn":            {Input{}, drawn(19, 20), Valid, ""},
+		"even arrivals":                  {Input{}, rate(55, 10, "constant"), Invalid, "55 requests were sent"},
+		"under 1,000, lag twice":         {Input{}, one(steady(200, late(2))), Suspect, "lagged behind"},
+		"under 1,000, lag once":          {Input{}, one(steady(200, late(1))), Valid, ""},
+		"answers that nobody counted":    {Input{}, one(steady(100, uncounted)), Valid, ""},
 		"an arrival at the window's end": {Input{}, rate(2, 0.1, "constant"), Valid, ""},
 
 		"dropped over 10 %":      {Input{}, one(steady(100, dropped(11))), Invalid, "11.0 % of the requests failed"},

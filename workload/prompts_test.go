@@ -290,6 +290,9 @@ func TestTraceErrors(t *testing.T) {
 	if err != nil || len(lines) != 2 || lines[0].At != 0 || lines[1].At.Seconds() != 1.5 || lines[0].Session != "x" {
 		t.Errorf("%v: %+v", err, lines)
 	}
+	if lines, err := parseTrace(strings.NewReader(`{"timestamp":1,"input_length":5,"output_length":2,"session":null}`)); err != nil || lines[0].Session != "" {
+		t.Errorf("a session of null: %v, %+v", err, lines)
+	}
 	if _, err := ReadTrace("/nowhere"); err == nil || !strings.Contains(err.Error(), "/nowhere") {
 		t.Errorf("a file that is not there: %v", err)
 	}

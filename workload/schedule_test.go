@@ -174,3 +174,32 @@ func TestRanksCoverEveryIndexOnce(t *testing.T) {
 		}
 	}
 }
+
+// A rate that begins at 0 has its first even arrival at its beginning, not at a time that is no number.
+func TestRampFromNothing(t *testing.T) {
+	t.Parallel()
+	s, _ := schedule(t, api.LoadSpec{Pattern: api.PatternRamp, Ramp: &api.RampSpec{To: 10}, Arrivals: api.ArrivalsConstant}, 1)
+	at := take(s, 3)
+	if at[0] != time.Second || at[1] <= at[0] || at[2] <= at[1] {
+		t.Errorf("arrivals at %v, want the first at 1s, where the measured window begins", at)
+	}
+}
+
+// What the header says was drawn is what the schedule holds.
+func TestDrawn(t *testing.T) {
+	t.Parallel()
+	w := work(api.LoadSpec{Pattern: api.PatternPoisson, Rate: 50})
+	s, err := NewSchedule(&w, 9, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := int64(0)
+	for a, _ := s.Next(); a.At < 5*time.Second; a, _ = s.Next() {
+		if a.At >= time.Second {
+			want++
+		}
+	}
+	if got := drawn(&w, 9, nil); got != want || got < 120 || got > 280 {
+		t.Errorf("%d drawn, want %d", got, want)
+	}
+}
