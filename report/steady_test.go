@@ -166,9 +166,17 @@ func TestSteadiness(t *testing.T) {
 		saturated bool
 		reason    bool
 	}{
-		"an even load":                     {steady(1000, nil), 0, SteadyState, false, false},
-		"nothing at all":                   {steady(0, nil), 0, SteadyState, false, false},
-		"in flight grows in an open loop":  {growing(func(h *workload.Header) { h.OfferedRate = 20 }), 0, UnsteadyState, true, true},
+		"an even load":                    {steady(1000, nil), 0, SteadyState, false, false},
+		"nothing at all":                  {steady(0, nil), 0, SteadyState, false, false},
+		"in flight grows in an open loop": {growing(func(h *workload.Header) { h.OfferedRate = 20 }), 0, UnsteadyState, true, true},
+		"in flight follows a ramp":        {growing(func(h *workload.Header) { h.OfferedRate, h.Pattern = 20, "ramp" }), 0, UnsteadyState, false, true},
+		"the queue for the cap grows": {steady(1000, func(h *workload.Header, records []workload.Record) {
+			h.OfferedRate, h.MaxConcurrency = 100, 1
+			for i := range records {
+				records[i].CapWait = int64(i) * ms1
+				records[i].Intended -= records[i].CapWait
+			}
+		}), 0, SteadyState, true, false},
 		"in flight grows in a closed loop": {growing(func(h *workload.Header) { h.Concurrency = 15 }), 0, UnsteadyState, false, true},
 		"in flight shrinks":                {shrinking(), 0, UnsteadyState, false, true},
 		"a limit that allows it":           {growing(nil), 50, SteadyState, false, false},
