@@ -44,7 +44,8 @@ func TestBodies(t *testing.T) {
 			map[string]any{"messages": user, "max_tokens": 4.0, "temperature": 0.0, "stream": true, "stream_options": map[string]any{"include_usage": true}},
 		},
 		"chat with vLLM's additions": {
-			OpenAI{Model: "m", Chat: true, Streaming: true, Extensions: true}, question(nil), "/v1/chat/completions", "text/event-stream",
+			OpenAI{Model: "m", Chat: true, Streaming: true, Extensions: true},
+			question(nil), "/v1/chat/completions", "text/event-stream",
 			map[string]any{
 				"messages": user, "max_tokens": 4.0, "min_tokens": 4.0, "ignore_eos": true, "temperature": 0.0, "stream": true,
 				"stream_options": map[string]any{"include_usage": true, "continuous_usage_stats": true},
@@ -105,8 +106,11 @@ func TestPromptsRoundTrip(t *testing.T) {
 		}
 		streaming, extensions := format("format")
 		for _, f := range []Format{
-			OpenAI{Model: model, Chat: true, Streaming: streaming, Extensions: extensions}, OpenAI{Model: model, Streaming: streaming, Extensions: extensions},
-			Ollama{Model: model, Chat: true, Streaming: streaming}, Ollama{Model: model, Streaming: streaming}, rest,
+			OpenAI{Model: model, Chat: true, Streaming: streaming, Extensions: extensions},
+			OpenAI{Model: model, Streaming: streaming, Extensions: extensions},
+			Ollama{Model: model, Chat: true, Streaming: streaming},
+			Ollama{Model: model, Streaming: streaming},
+			rest,
 		} {
 			before := []byte("POST / HTTP/1.1\r\n\r\n")
 			body := f.AppendBody(before, &q)[len(before):]

@@ -132,6 +132,17 @@ func (s *scanner) literal() {
 	}
 }
 
+// isLiteral says whether a word is one of JSON's, or begins as a number does; what follows in a number is not looked at.
+func isLiteral(word []byte) bool {
+	switch string(word) {
+	case "true", "false", "null":
+		return true
+	case "":
+		return false
+	}
+	return word[0] == '-' || word[0] >= '0' && word[0] <= '9'
+}
+
 // null says whether the next value is null, and passes it if so.
 func (s *scanner) null() bool {
 	if s.peek() != 'n' {
@@ -174,7 +185,7 @@ func (s *scanner) skip() {
 		default:
 			from := s.i
 			s.literal()
-			if s.i == from {
+			if !isLiteral(s.b[from:s.i]) {
 				s.bad = true
 				return
 			}
