@@ -18,7 +18,7 @@ func (b *bench) memoryFigures() []figure {
 	benchd, reader := b.streamColumns(paced, streamed)[0], b.streamColumns(paced, streamed)[1]
 	return []figure{{
 		id: "f", title: "Memory",
-		setup: "Peak RSS: with 512 streams of 128 tokens, one each 10 ms; and after so many small requests against the C server, each of them recorded and no report made (a report takes some 250 bytes for each request).",
+		setup: "Peak RSS: with 512 streams of 128 tokens, one each 10 ms; and after so many small requests against the C server, each of them recorded and no report made (a report takes some 400 bytes for each request).",
 		columns: []column{
 			{streamedName, benchd.measure},
 			{readerStreamed, reader.measure},
