@@ -52,8 +52,8 @@ type Config struct {
 	// ChunkTokens is how many tokens come in one chunk, as with speculative decoding: the first chunk has one token,
 	// so that TTFT stays what it is, and every later chunk leaves when its last token is due, so that TPOT does too.
 	ChunkTokens int `json:"chunkTokens,omitempty"`
-	// WriteChunks is how many chunks leave in one write, as behind a proxy that gathers; the first one goes alone. Serve
-	// alone does so.
+	// WriteChunks is how many chunks leave in one write, as behind a proxy that gathers; the first one goes alone. They
+	// leave when the first of them is due, so it is for measuring how fast a client parses. Serve alone does so.
 	WriteChunks int `json:"writeChunks,omitempty"`
 	// APIKey, when set, must be given as a bearer token on /v1/*.
 	APIKey string `json:"apiKey,omitempty"`

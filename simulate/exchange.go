@@ -29,6 +29,8 @@ type exchange struct {
 	pace pace
 	rec  Record
 	buf  *[]byte
+	// chunked says that a streamed answer goes out in the chunked coding, which HTTP/1.0 does not know.
+	chunked bool
 }
 
 // serveTokens handles one way to ask for tokens.
@@ -59,9 +61,10 @@ func (s *Server) newExchange(ctx context.Context, kind api, w http.ResponseWrite
 	w.Header().Set("X-Request-Id", id)
 	return &exchange{
 		s: s, kind: kind, ctx: ctx, w: w, rc: http.NewResponseController(w),
-		rec:  Record{Event: eventRequest, ID: id, Seq: seq, Path: r.URL.Path, Arrival: s.arrival(ctx)},
-		pace: pace{ttft: s.ttft, itl: s.itl, rng: newRand(s.cfg.Seed, seq)},
-		buf:  buffers.Get().(*[]byte), //nolint:errcheck // the pool holds nothing else
+		rec:     Record{Event: eventRequest, ID: id, Seq: seq, Path: r.URL.Path, Arrival: s.arrival(ctx)},
+		pace:    pace{ttft: s.ttft, itl: s.itl, rng: newRand(s.cfg.Seed, seq)},
+		chunked: r.ProtoAtLeast(1, 1),
+		buf:     buffers.Get().(*[]byte), //nolint:errcheck // the pool holds nothing else
 	}
 }
 

@@ -28,8 +28,9 @@ type pacer struct {
 	epoll int
 	zero  int64 // CLOCK_MONOTONIC at the server's zero
 
-	marks sync.Map // of connections, by their numbers
-	next  atomic.Uint64
+	marks   sync.Map // of connections, by their numbers
+	numbers sync.Map // of connections, by themselves
+	next    atomic.Uint64
 
 	mu     sync.Mutex
 	mail   []func()
@@ -82,10 +83,13 @@ func (p *pacer) open() (err error) {
 	if p.alarm, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
 		return err
 	}
-	for _, fd := range []int{p.bell, p.alarm} {
-		if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
-			return err
-		}
+	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, p.bell, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+		return err
+	}
+	// Edge-triggered: an alarm that rang is told once and need not be read. Else it would keep the thread awake until the next
+	// stream sets it anew.
+	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, p.alarm, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}); err != nil {
+		return err
 	}
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
@@ -116,16 +120,24 @@ func (p *pacer) follow(conn *net.TCPConn) *mark {
 	}
 	m, number := &mark{}, p.next.Add(1)
 	p.marks.Store(number, m)
+	p.numbers.Store(net.Conn(conn), number)
 	var ctl error
 	err = raw.Control(func(fd uintptr) {
-		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET | unix.EPOLLRDHUP, Fd: int32(uint32(number)), Pad: int32(number >> 32)}
+		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(uint32(number)), Pad: int32(number >> 32)}
 		ctl = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, int(fd), &event)
 	})
 	if err != nil || ctl != nil {
-		p.marks.Delete(number)
+		p.forget(conn)
 		return nil
 	}
 	return m
+}
+
+// forget drops what is kept of a connection that is closed.
+func (p *pacer) forget(conn net.Conn) {
+	if number, ok := p.numbers.LoadAndDelete(conn); ok {
+		p.marks.Delete(number)
+	}
 }
 
 // note notes what came in.
@@ -137,9 +149,6 @@ func (p *pacer) note(ev *unix.EpollEvent) {
 	}
 	if m, is := v.(*mark); is {
 		m.arrived.CompareAndSwap(0, int64(p.s.now()))
-	}
-	if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		p.marks.Delete(number)
 	}
 }
 

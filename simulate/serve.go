@@ -25,6 +25,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: headerTimeout,
 		ConnContext:       s.withConn,
 		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateClosed && s.pacer != nil {
+				s.pacer.forget(c)
+			}
 			if s.conns.follow(c, state) {
 				s.crash()
 			}

@@ -65,7 +65,7 @@ func (x *exchange) openStream(c *chunks) error {
 
 // sendTokens sends the tokens from first to end-1, each chunk when its last token is due.
 func (x *exchange) sendTokens(c *chunks, p plan, first, end int) error {
-	if conn, raw, ok := direct(x.ctx); ok && first < end {
+	if conn, raw, ok := direct(x.ctx); ok && x.chunked && first < end {
 		if pacer := x.s.pacing(); pacer != nil {
 			return pacer.stream(x, c, p, first, end, conn, raw)
 		}
