@@ -27,7 +27,7 @@ func intervals(s samples, blocks int, seed int64) Distribution {
 }
 
 func TestBlocksHoldEnoughRequests(t *testing.T) {
-	for requests, want := range map[int64]int{0: 0, 9: 0, 10: 2, 14: 2, 15: 3, 159: 31, 160: 32, 1e9: 32} {
+	for requests, want := range map[int64]int{0: 0, 9: 0, 10: 0, 49: 0, 50: 10, 54: 10, 55: 11, 159: 31, 160: 32, 1e9: 32} {
 		if got := blocksFor(requests); got != want {
 			t.Errorf("%d requests in %d blocks, want %d", requests, got, want)
 		}
@@ -158,7 +158,7 @@ func TestTooFewRequestsHaveNoIntervals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		requests int
 		wants    bool
-	}{"none": {0, false}, "nine": {9, false}, "ten": {10, true}, "many": {300, true}} {
+	}{"none": {0, false}, "ten": {10, false}, "49": {49, false}, "50": {50, true}, "many": {300, true}} {
 		s := summarize(t, Input{}, steady(tc.requests, nil))
 		for metric, there := range map[string]bool{
 			"ttft": s.TTFT.CI95 != nil, "e2e": s.E2E.CI95 != nil, "throughput": s.CI95["requestThroughput"] != nil, "tokens": s.CI95["outputTokenThroughput"] != nil,
@@ -170,11 +170,11 @@ func TestTooFewRequestsHaveNoIntervals(t *testing.T) {
 	}
 	// A quantity that few of the requests have.
 	s := summarize(t, Input{}, steady(300, func(_ *workload.Header, r []workload.Record) {
-		for i := range 9 {
+		for i := range 49 {
 			r[i].FirstAnswer = r[i].First
 		}
 	}))
-	if s.TTFAT.Count != 9 || s.TTFAT.CI95 != nil {
+	if s.TTFAT.Count != 49 || s.TTFAT.CI95 != nil {
 		t.Errorf("%+v", s.TTFAT)
 	}
 }

@@ -6,7 +6,6 @@
 package workload
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -304,7 +303,9 @@ func (l *Load) trailer(process *cpuMeter) Trailer {
 	for _, thread := range l.threads {
 		t.SendEnded = max(t.SendEnded, thread.worker.lastSent)
 		t.PeakThread = max(t.PeakThread, thread.cpu.peak)
-		t.Bound = cmp.Or(t.Bound, thread.worker.bound)
+		if bound := thread.worker.bound; t.Bound == "" || bound == BoundStopped { // the gravest: a load that was stopped is cut
+			t.Bound = bound
+		}
 	}
 	if l.Bound() == BoundErrorBudget {
 		t.Bound = BoundErrorBudget
