@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,6 +44,8 @@ const (
 type executable struct {
 	file *os.File
 	name string
+	// installing is held while the copy is written: Allocations are reconciled side by side, and a sealed file has one writer.
+	installing sync.Mutex
 }
 
 func newBinary(path string) (*executable, error) {
@@ -59,6 +62,8 @@ func newBinary(path string) (*executable, error) {
 
 // install puts the copy into the work folder, unless it is there.
 func (b *executable) install(workdir string) (string, error) {
+	b.installing.Lock()
+	defer b.installing.Unlock()
 	target := filepath.Join(workdir, "bin", b.name)
 	if node.Exists(target) {
 		return target, nil
