@@ -18,7 +18,7 @@ const module = "github.com/benchd/benchd/"
 var floors = map[string]int{
 	"api/v1alpha1": 0, "schemas": 0, "config": 0,
 	"api/node": 1, "schemas/generate": 1,
-	"home": 10, "store": 10, "slurmadapter": 10, "protocol": 10, "simulate": 10, "manifest": 10,
+	"home": 10, "store": 10, "slurmadapter": 10, "protocol": 10, "simulate": 10, "manifest": 10, "container": 10,
 	"slurmadapter/embedded": 11, "store/storetest": 11, "transport": 11, "tokenizer": 10,
 	"services": 20, "workload": 20, "node/monitor": 20, "node/logs": 20,
 	"report":      30,

@@ -87,7 +87,7 @@ func (r *allocationReconciler) finalize(ctx context.Context, a *api.Allocation) 
 func (s *allocationPass) step() (result, error) {
 	a := s.a
 	if a.Status.Phase.Terminal() {
-		return result{}, nil
+		return result{}, removeSecrets(a)
 	}
 	p, err := s.clusters.get(s.ctx, a.Spec.Cluster)
 	if err != nil {

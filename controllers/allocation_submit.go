@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/container"
 	"github.com/benchd/benchd/slurmadapter"
 	"github.com/benchd/benchd/store"
 )
@@ -82,10 +83,16 @@ func (s *allocationPass) submit() (result, error) {
 		s.tell(reason, message)
 		return result{after: fileRetry}, nil
 	}
+	if wrong := (*secretError)(nil); errors.As(err, &wrong) {
+		return s.refuse("SecretMissing", wrong.text)
+	}
 	if err != nil {
 		return result{}, err
 	}
 	s.a.Status.Folder = string(folder)
+	if problem := s.missing(); problem != nil {
+		return s.refuse(problem.Reason, "spec."+problem.Field+": "+problem.Text)
+	}
 	s.mu.Lock()
 	s.attempted[s.a.UID] = time.Now()
 	s.mu.Unlock()
@@ -94,12 +101,7 @@ func (s *allocationPass) submit() (result, error) {
 	case err == nil:
 		return s.adopt(id, "submitted")
 	case errors.Is(err, slurmadapter.ErrRejected):
-		s.a.Status.Failure = &api.Outcome{
-			Result: api.ResultFailed, Class: api.FailureUser, Reason: "SubmissionRejected",
-			Message: fmt.Sprintf("%v: correct spec.slurm or spec.nodes", err),
-		}
-		s.end("")
-		return result{}, nil
+		return s.refuse("SubmissionRejected", fmt.Sprintf("%v: correct spec.slurm or spec.nodes", err))
 	case errors.Is(err, slurmadapter.ErrBusy):
 		s.tell("ClusterBusy", err.Error()+"; benchd tries again")
 		return result{after: busyRetry}, nil
@@ -109,6 +111,35 @@ func (s *allocationPass) submit() (result, error) {
 	// An outage, or an answer that was lost: the job may exist. The next look tells.
 	s.tell("SubmissionUnclear", err.Error()+"; benchd looks whether the job came in")
 	return result{after: busyRetry}, nil
+}
+
+// refuse ends an Allocation that cannot be submitted before its user mends something.
+func (s *allocationPass) refuse(reason, message string) (result, error) {
+	s.a.Status.Failure = &api.Outcome{Result: api.ResultFailed, Class: api.FailureUser, Reason: reason, Message: message}
+	s.end("")
+	return result{}, nil
+}
+
+// missing looks on this machine for what the job's containers need. An image's path is one that login and compute nodes share. A
+// runtime may come with a module, and a bind's source may be on the nodes alone: those are looked for here only where this
+// machine is the node.
+func (s *allocationPass) missing() *container.Problem {
+	spec := &s.a.Spec.Container
+	if len(s.a.Spec.Service.Endpoints) > 0 {
+		return nil
+	}
+	here := s.poller.spec.Type == api.ClusterEmbedded
+	if here {
+		for _, problem := range []*container.Problem{container.CheckRuntime(spec), container.CheckBinds(spec.Binds)} {
+			if problem != nil {
+				return problem
+			}
+		}
+	}
+	if spec.Runtime == api.RuntimePodman && !here {
+		return nil // its store is each node's own
+	}
+	return container.CheckImage(spec)
 }
 
 // tell shows a problem that is waited out; a repetition changes nothing.

@@ -17,12 +17,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 
@@ -109,6 +111,14 @@ func prepareFolder(p *poller, a *api.Allocation, b *executable) (node.Folder, er
 			return folder, err
 		}
 	}
+	if err := writeSecrets(folder, a); err != nil {
+		return folder, err
+	}
+	if hosts := namedHosts(&a.Spec.Nodes); len(hosts) > 0 && !node.Exists(folder.Hosts()) {
+		if err := node.WriteSealedBytes(folder.Hosts(), []byte(strings.Join(hosts, "\n")+"\n"), 0o600); err != nil {
+			return folder, err
+		}
+	}
 	if !node.Exists(folder.Manifest()) {
 		if err := node.WriteSealed(folder.Manifest(), NewManifest(a, p.spec.Network, installed)); err != nil {
 			return folder, err
@@ -160,7 +170,8 @@ func NewManifest(a *api.Allocation, network, binary string) node.Manifest {
 	return node.Manifest{
 		Protocol:   node.ProtocolVersion,
 		Allocation: api.ObjectRef{Kind: api.KindAllocation, Namespace: a.Namespace, Name: a.Name, UID: string(a.UID)},
-		Binary:     filepath.Base(binary), Ranks: dealRoles(&a.Spec.Nodes), Replicas: placeReplicas(&a.Spec),
+		Binary:     filepath.Base(binary), Ranks: dealRoles(&a.Spec.Nodes, &a.Spec.Service), Replicas: placeReplicas(&a.Spec),
+		ExecutorPort: int(a.Spec.Nodes.ExecutorPort), CPUs: int(a.Spec.Nodes.Servers.CPUs),
 		Service: a.Spec.Service, Container: a.Spec.Container, Monitor: a.Spec.Monitoring, Network: network,
 		StartTimeout: *a.Spec.Timeouts.Start, IdleTimeout: metav1.Duration{Duration: idleTimeout},
 		LeadLostTimeout: metav1.Duration{Duration: leadLostTimeout}, GraceTime: metav1.Duration{Duration: graceTime},
@@ -169,8 +180,9 @@ func NewManifest(a *api.Allocation, network, binary string) node.Manifest {
 }
 
 // dealRoles gives each rank its roles: servers first, then clients, then monitors. A role without nodes of its own
-// shares: clients those of the servers, servers those of the clients, monitors the first client's.
-func dealRoles(n *api.NodesSpec) [][]string {
+// shares: clients those of the servers, servers those of the clients, monitors the first client's. Servers that run already
+// have no nodes here.
+func dealRoles(n *api.NodesSpec, service *api.ServiceSpec) [][]string {
 	servers, clients, monitors := int(*n.Servers.Count), int(*n.Clients.Count), int(*n.Monitors.Count)
 	ranks := make([][]string, servers+clients+monitors)
 	add := func(from, to int, role string) {
@@ -182,6 +194,7 @@ func dealRoles(n *api.NodesSpec) [][]string {
 	add(servers, servers+clients, node.RoleClient)
 	add(servers+clients, len(ranks), node.RoleMonitor)
 	switch {
+	case len(service.Endpoints) > 0:
 	case servers == 0 && clients > 0:
 		add(0, clients, node.RoleServer)
 	case servers == 0:
@@ -207,7 +220,10 @@ func dealRoles(n *api.NodesSpec) [][]string {
 // even shares of its GPUs.
 func placeReplicas(s *api.AllocationSpec) []node.Replica {
 	var serverRanks []int
-	for rank, roles := range dealRoles(&s.Nodes) {
+	if len(s.Service.Endpoints) > 0 {
+		return nil
+	}
+	for rank, roles := range dealRoles(&s.Nodes, &s.Service) {
 		for _, role := range roles {
 			if role == node.RoleServer {
 				serverRanks = append(serverRanks, rank)
@@ -240,8 +256,11 @@ func NewJobSpec(a *api.Allocation, folder node.Folder, jobName string) slurmadap
 	roles := []*api.RoleSpec{&n.Servers, &n.Clients, &n.Monitors}
 	spec := slurmadapter.JobSpec{
 		Name: jobName, Comment: "benchd " + a.Namespace + "/" + a.Name, Script: folder.Script(), Folder: string(folder), Output: folder.Output(),
-		Nodes: len(dealRoles(n)), Exclusive: *s.Exclusive, TimeLimit: s.TimeLimit, Grace: graceTime,
+		Nodes: len(dealRoles(&a.Spec.Nodes, &a.Spec.Service)), Exclusive: *s.Exclusive, TimeLimit: s.TimeLimit, Grace: graceTime,
 		Partition: s.Partition, Account: s.Account, QOS: s.QOS, Nodelist: s.Nodelist, Exclude: s.Exclude, ExtraArgs: s.ExtraArgs,
+	}
+	if named := namedHosts(n); len(named) > 0 {
+		spec.Nodelist = strings.Join(named, ",")
 	}
 	for _, r := range roles {
 		spec.CPUs = max(spec.CPUs, int(r.CPUs))
@@ -251,6 +270,68 @@ func NewJobSpec(a *api.Allocation, folder node.Folder, jobName string) slurmadap
 		}
 	}
 	return spec
+}
+
+// namedHosts are the nodes that roles name, in the order of ranks: servers, clients, monitors. None when no role names any.
+func namedHosts(n *api.NodesSpec) []string {
+	var hosts []string
+	for _, role := range []*api.RoleSpec{&n.Servers, &n.Clients, &n.Monitors} {
+		if role.Nodelist == "" || *role.Count == 0 {
+			continue
+		}
+		names, err := slurmadapter.ExpandHostlist(role.Nodelist)
+		if err != nil {
+			return nil // validated before
+		}
+		hosts = append(hosts, names...)
+	}
+	return hosts
+}
+
+// ValidateNodelists reports roles whose named nodes do not fit their counts, or each other. It is part of admission.
+func ValidateNodelists(s *api.BenchmarkRunSpec) field.ErrorList {
+	var errs field.ErrorList
+	at := field.NewPath("spec", "nodes")
+	seen := map[string]string{}
+	var unnamed []*field.Path
+	named := false
+	for _, role := range []struct {
+		name string
+		spec *api.RoleSpec
+	}{{"servers", &s.Nodes.Servers}, {"clients", &s.Nodes.Clients}, {"monitors", &s.Nodes.Monitors}} {
+		p := at.Child(role.name, "nodelist")
+		if role.spec.Nodelist == "" {
+			if *role.spec.Count > 0 {
+				unnamed = append(unnamed, p)
+			}
+			continue
+		}
+		named = true
+		names, err := slurmadapter.ExpandHostlist(role.spec.Nodelist)
+		if err != nil {
+			errs = append(errs, field.Invalid(p, role.spec.Nodelist, fmt.Sprintf("%v: use a Slurm host list such as mel[2001-2004]", err)))
+			continue
+		}
+		if len(names) != int(*role.spec.Count) {
+			errs = append(errs, field.Invalid(p, role.spec.Nodelist, fmt.Sprintf("names %d nodes, and count is %d: make them the same", len(names), *role.spec.Count)))
+		}
+		for _, name := range names {
+			if other, taken := seen[name]; taken {
+				errs = append(errs, field.Invalid(p, role.spec.Nodelist, fmt.Sprintf("node %s is one of %s already: a node that is to play both roles belongs to one, and the other's count is 0", name, other)))
+			}
+			seen[name] = role.name
+		}
+	}
+	if !named {
+		return errs
+	}
+	for _, p := range unnamed {
+		errs = append(errs, field.Required(p, "name the nodes of every role that has some, or of none"))
+	}
+	if s.Slurm.Nodelist != "" {
+		errs = append(errs, field.Forbidden(field.NewPath("spec", "slurm", "nodelist"), "roles name their nodes: leave it out"))
+	}
+	return errs
 }
 
 // workdirProblem keeps the condition that tells whether the work folder can be written. It returns the reason and the

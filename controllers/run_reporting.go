@@ -66,7 +66,7 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 		return nil, fs.ErrNotExist
 	}
 	spec := &s.run.Spec
-	ranks := dealRoles(&spec.Nodes)
+	ranks := dealRoles(&spec.Nodes, &spec.Service)
 	clients, shared := 0, false
 	for _, roles := range ranks {
 		if slices.Contains(roles, node.RoleClient) {

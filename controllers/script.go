@@ -2,8 +2,6 @@ package controllers
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +32,8 @@ func Script(a *api.Allocation, folder node.Folder, binary string) string {
 	p(`  echo "benchd: job $SLURM_JOB_ID does not start: the folder is claimed by $(cat "$folder/claim")" >&2`)
 	p("  exit %d", claimedExit)
 	p("fi")
-	if len(a.Spec.Slurm.Modules) > 0 {
+	program, module := usualModule(a.Spec.Container.Runtime)
+	if len(a.Spec.Slurm.Modules) > 0 || program != "" {
 		p("")
 		p("# Batch shells of some sites do not define `module` by themselves.")
 		p("if ! type module >/dev/null 2>&1; then")
@@ -47,8 +46,9 @@ func Script(a *api.Allocation, folder node.Folder, binary string) string {
 			p(`module load %s || { echo "benchd: cannot load module "%s >&2; exit %d; }`, quote(module), quote(module), moduleExit)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(a.Spec.Container.Env)) {
-		p("export %s=%s", name, quote(a.Spec.Container.Env[name]))
+	if program != "" {
+		p("# The container runtime commonly comes with a module of its name.")
+		p("if ! command -v %s >/dev/null 2>&1 && type module >/dev/null 2>&1; then module load %s || true; fi", program, module)
 	}
 	p("")
 	args := []string{"srun", "--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0"}
@@ -62,8 +62,24 @@ func Script(a *api.Allocation, folder node.Folder, binary string) string {
 	if spec.GPUs > 0 {
 		args = append(args, "--gres=gpu:"+strconv.Itoa(spec.GPUs))
 	}
+	if len(namedHosts(&a.Spec.Nodes)) > 0 {
+		p("# Each role names its nodes: tasks are numbered in the order of this file.")
+		p(`export SLURM_HOSTFILE="$folder/hosts"`)
+		args = append(args, "--distribution=arbitrary")
+	}
 	p(`exec %s %s agent --folder "$folder"`, strings.Join(args, " "), quote(binary))
 	return b.String()
+}
+
+// usualModule is the program of a runtime that sites bring by a module, and the module's usual name.
+func usualModule(r api.Runtime) (program, module string) {
+	switch r {
+	case api.RuntimeApptainer:
+		return "apptainer", "Apptainer"
+	case api.RuntimeSingularity:
+		return "singularity", "Singularity"
+	}
+	return "", ""
 }
 
 // Exit codes of the script, told apart from those of srun.

@@ -18,6 +18,8 @@ var aliases = map[string]string{
 	"run": v1alpha1.KindBenchmarkRun, "runs": v1alpha1.KindBenchmarkRun,
 	"benchmarkrun": v1alpha1.KindBenchmarkRun, "benchmarkruns": v1alpha1.KindBenchmarkRun,
 	"allocation": v1alpha1.KindAllocation, "allocations": v1alpha1.KindAllocation,
+	"sweep": v1alpha1.KindBenchmarkSweep, "sweeps": v1alpha1.KindBenchmarkSweep, "bs": v1alpha1.KindBenchmarkSweep,
+	"template": v1alpha1.KindServiceTemplate, "templates": v1alpha1.KindServiceTemplate, "servicetemplate": v1alpha1.KindServiceTemplate,
 	"cluster": v1alpha1.KindCluster, "clusters": v1alpha1.KindCluster,
 }
 

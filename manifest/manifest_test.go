@@ -51,7 +51,7 @@ func TestReadErrors(t *testing.T) {
 		}},
 		"nothing known": {"foo: bar", []string{
 			`r.yaml:1:1: apiVersion: is required: write apiVersion: benchd.dev/v1alpha1`,
-			`r.yaml:1:1: kind: is required: use BenchmarkRun, Allocation or Cluster`,
+			`r.yaml:1:1: kind: is required: use BenchmarkRun, BenchmarkSweep, ServiceTemplate, Allocation or Cluster`,
 		}},
 		"a misspelt kind and version": {"apiVersion: benchd.dev/v1\nkind: benchmarkrun\nmetadata:\n  name: a\n", []string{
 			`r.yaml:1:1: spec.service.name: is required: name the inference service, such as dummy`,
@@ -60,7 +60,7 @@ func TestReadErrors(t *testing.T) {
 			`r.yaml:2:7: kind: "benchmarkrun" is not a kind that can be written; did you mean "BenchmarkRun"?`,
 		}},
 		"a kind that only benchd makes": {"apiVersion: benchd.dev/v1alpha1\nkind: Event\n", []string{
-			`r.yaml:2:7: kind: "Event" is not a kind that can be written: use "BenchmarkRun", "Allocation" or "Cluster"`,
+			`r.yaml:2:7: kind: "Event" is not a kind that can be written: use "BenchmarkRun", "BenchmarkSweep", "ServiceTemplate", "Allocation" or "Cluster"`,
 		}},
 		"a required field left empty": {head + "spec:\n  service: {name: }\n  workload:\n    duration:\n", []string{
 			`r.yaml:5:13: spec.service.name: is required: name the inference service, such as dummy`,
@@ -83,8 +83,8 @@ func TestReadErrors(t *testing.T) {
 		"more than 32 bits":                {run("  backoffLimit: 99999999999\n"), []string{`r.yaml:7:17: spec.backoffLimit: 99999999999 is out of range: use -2147483648 to 2147483647`}},
 		"a number for a string":            {run("  slurm: {timeLimit: 30}\n"), []string{`r.yaml:7:22: spec.slurm.timeLimit: 30 is a number, wants a string: write "30"`}},
 		"a word for a list":                {run("  slurm: {modules: Apptainer}\n"), []string{`r.yaml:7:20: spec.slurm.modules: "Apptainer" is a string, wants a list: write [Apptainer]`}},
-		"a word for a mapping":             {run("  nodes: {servers: 2}\n"), []string{`r.yaml:7:20: spec.nodes.servers: 2 is a number, wants a mapping with count, cpus, gpus, memory`}},
-		"a list for a mapping":             {run("  nodes: []\n"), []string{`r.yaml:7:3: spec.nodes: is a list, wants a mapping with clients, monitors, servers`}},
+		"a word for a mapping":             {run("  nodes: {servers: 2}\n"), []string{`r.yaml:7:20: spec.nodes.servers: 2 is a number, wants a mapping with count, cpus, gpus, memory, nodelist`}},
+		"a list for a mapping":             {run("  nodes: []\n"), []string{`r.yaml:7:3: spec.nodes: is a list, wants a mapping with clients, executorPort, monitors, servers`}},
 		"an empty item":                    {run("  slurm:\n    modules:\n    -\n"), []string{`r.yaml:9:6: spec.slurm.modules[0]: is empty, wants a string`}},
 		"a word of YAML 1.1 for a boolean": {run("  cancel: off\n"), []string{`r.yaml:7:11: spec.cancel: "off" is a string, wants true or false: write false`}},
 		"a word of YAML 1.1 without a type": {strings.Replace(run(""), "dummy}", "dummy, config: {country: no}}", 1), []string{
@@ -273,7 +273,7 @@ func TestDecode(t *testing.T) {
 		"two values":                {"BenchmarkRun", `{` + spec + `{}`, `holds 2 objects, wants one`},
 		"nothing":                   {"BenchmarkRun", ``, `holds 0 objects, wants one`},
 		"YAML":                      {"BenchmarkRun", `a: b`, `is not valid JSON: invalid character 'a' looking for beginning of value`},
-		"a kind without a schema":   {"Event", `{}`, `kind: "Event" cannot be written: use BenchmarkRun, Allocation or Cluster`},
+		"a kind without a schema":   {"Event", `{}`, `kind: "Event" cannot be written: use BenchmarkRun, BenchmarkSweep, ServiceTemplate, Allocation or Cluster`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -23,7 +23,9 @@ var files embed.FS
 const BaseID = "https://benchd.dev/schemas/v1alpha1/"
 
 // Kinds lists the kinds that have a schema, the ones that users write first.
-func Kinds() []string { return []string{"BenchmarkRun", "Allocation", "Cluster"} }
+func Kinds() []string {
+	return []string{"BenchmarkRun", "BenchmarkSweep", "ServiceTemplate", "Allocation", "Cluster"}
+}
 
 // For returns the JSON Schema of a kind.
 func For(kind string) ([]byte, error) {

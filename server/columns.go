@@ -30,6 +30,26 @@ var runColumns = []column{
 	{name: "Job", description: "Slurm job of the last attempt", wide: true, cell: cell(runJob)},
 }
 
+var sweepColumns = []column{
+	nameColumn,
+	{name: "Phase", description: "Where the sweep is", cell: cell(func(s *api.BenchmarkSweep) any { return withDeletion(s, orPending(string(s.Status.Phase))) })},
+	ageColumn,
+	{name: "Runs", description: "How many runs there are to be", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Total) })},
+	{name: "Active", description: "How many are under way", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Active) })},
+	{name: "Succeeded", description: "How many have completed", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Succeeded) })},
+	{name: "Failed", description: "How many have failed or were cancelled", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Failed) })},
+	{name: "Message", description: "What is going on", wide: true, cell: cell(func(s *api.BenchmarkSweep) any { return s.Status.Message })},
+}
+
+var templateColumns = []column{
+	nameColumn,
+	{name: "Port", description: "Port of the first server of a node", cell: cell(func(t *api.ServiceTemplate) any { return int64(t.Spec.Port) })},
+	{name: "Health", description: "Path that answers 200 once a server is ready", cell: cell(func(t *api.ServiceTemplate) any { return t.Spec.HealthPath })},
+	{name: "API", description: "Request format of a run that names none", cell: cell(func(t *api.ServiceTemplate) any { return string(t.Spec.API) })},
+	{name: "Summary", description: "What the service is", cell: cell(func(t *api.ServiceTemplate) any { return t.Spec.Summary })},
+	ageColumn,
+}
+
 var allocationColumns = []column{
 	nameColumn,
 	{name: "Phase", description: "Where the allocation is", cell: cell(func(a *api.Allocation) any {

@@ -66,6 +66,12 @@ func sameSpec(old, updated api.Object) bool {
 		spec := u.Spec
 		spec.Cancel = o.Spec.Cancel
 		return equality.Semantic.DeepEqual(o.Spec, spec)
+	case *api.BenchmarkSweep:
+		u, ok := updated.(*api.BenchmarkSweep)
+		return ok && equality.Semantic.DeepEqual(o.Spec, u.Spec)
+	case *api.ServiceTemplate:
+		u, ok := updated.(*api.ServiceTemplate)
+		return ok && equality.Semantic.DeepEqual(o.Spec, u.Spec)
 	case *api.Cluster:
 		u, ok := updated.(*api.Cluster)
 		return ok && equality.Semantic.DeepEqual(o.Spec, u.Spec)

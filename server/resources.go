@@ -41,6 +41,14 @@ var resources = []resource{
 		short: []string{"run", "runs", "br"}, categories: []string{"all", "benchd"}, namespaced: true, writers: users, columns: runColumns,
 	},
 	{
+		version: api.GroupVersion, kind: api.KindBenchmarkSweep, plural: "benchmarksweeps", singular: "benchmarksweep",
+		short: []string{"sweep", "sweeps", "bs"}, categories: []string{"all", "benchd"}, namespaced: true, writers: users, columns: sweepColumns,
+	},
+	{
+		version: api.GroupVersion, kind: api.KindServiceTemplate, plural: "servicetemplates", singular: "servicetemplate",
+		short: []string{"template", "templates"}, categories: []string{"benchd"}, namespaced: true, writers: users, columns: templateColumns,
+	},
+	{
 		version: api.GroupVersion, kind: api.KindAllocation, plural: "allocations", singular: "allocation",
 		short: []string{"alloc"}, categories: []string{"all", "benchd"}, namespaced: true, writers: controllers, columns: allocationColumns,
 	},
@@ -66,7 +74,9 @@ func (r *resource) base() string {
 	return "/apis/" + r.version.String()
 }
 
-func (r *resource) hasStatus() bool { return r.kind != api.KindEvent }
+func (r *resource) hasStatus() bool {
+	return r.kind != api.KindEvent && r.kind != api.KindServiceTemplate
+}
 
 // verbs lists what users may do, in discovery's words.
 func (r *resource) verbs() []string {

@@ -81,6 +81,8 @@ func begin(obj api.Object) {
 		if !slices.Contains(o.Finalizers, api.FinalizerCluster) {
 			o.Finalizers = append(o.Finalizers, api.FinalizerCluster)
 		}
+	case *api.BenchmarkSweep:
+		o.Status = api.BenchmarkSweepStatus{}
 	case *api.Cluster:
 		o.Status = api.ClusterStatus{}
 	}

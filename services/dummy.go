@@ -5,10 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"path/filepath"
-	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -19,41 +16,74 @@ import (
 
 // dummy is the simulated LLM server: known latencies and faults on demand, no model and no GPU.
 var dummy = Service{
-	Name:       "dummy",
-	Summary:    "simulated LLM server with known latencies and faults on demand; needs no GPU",
-	Port:       5000,
-	HealthPath: "/health",
-	Model:      "dummy",
+	Name:        "dummy",
+	Summary:     "simulated LLM server with known latencies and faults on demand; needs no GPU",
+	Written:     "benchd itself (`benchd simulate`)",
+	Port:        5000,
+	HealthPath:  "/health",
+	MetricsPath: "/metrics",
+	Model:       "dummy",
+	API:         api.APIChat,
+	Settings:    dummySettings,
 	Validate: func(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		if _, err := ParseDummyConfig(spec.Service.Config); err != nil {
 			return field.ErrorList{field.Invalid(at.Child("config"), "", err.Error())}
 		}
-		if spec.Service.NodesPerReplica != 1 {
-			return field.ErrorList{field.Invalid(at.Child("nodesPerReplica"), spec.Service.NodesPerReplica, "a simulated server runs on one node")}
-		}
 		return nil
 	},
-	Launch: func(l Launch) (Command, error) {
+	launch: func(l Launch) ([]Process, error) {
 		config, err := json.Marshal(l.Spec.Config)
 		if err != nil {
-			return Command{}, fmt.Errorf("encode service.config: %w", err)
+			return nil, fmt.Errorf("encode service.config: %w", err)
 		}
 		args := []string{
-			l.Binary, "simulate", "--listen", net.JoinHostPort(l.Address, strconv.Itoa(int(l.Port))), "--model", l.Spec.Model,
-			"--log", filepath.Join(l.Logs, l.Replica+".truth.jsonl"),
+			l.Binary, "simulate", "--listen", l.hostPort(), "--model", l.Spec.Model, "--log", filepath.Join(l.Logs, l.Replica+".truth.jsonl"),
 		}
 		if l.Spec.Config != nil {
 			args = append(args, "--config", string(config))
 		}
-		return Command{Args: append(args, l.Spec.Args...), Env: map[string]string{SimulateKeyVariable: l.APIKey}}, nil
+		return []Process{{Args: append(args, l.Spec.Args...), Env: map[string]string{SimulateKeyVariable: l.APIKey}}}, nil
 	},
-	Prepare: func(ctx context.Context, url, _, apiKey string) (string, error) {
+	Prepare: func(ctx context.Context, s Server) (Prepared, error) {
 		var answer struct{ Version string }
-		if err := getJSON(ctx, url+"/version", apiKey, &answer); err != nil {
-			return "", fmt.Errorf("ask the server's version: %w", err)
+		if err := s.getJSON(ctx, "/version", &answer); err != nil {
+			return Prepared{}, fmt.Errorf("ask the server's version: %w", err)
 		}
-		return answer.Version, nil
+		return Prepared{Version: answer.Version}, nil
 	},
+}
+
+// dummySettings are the fields of DummyConfig.
+var dummySettings = []Setting{
+	{Name: "ttft", Type: SettingWord, Meaning: "time to the first token, such as 50ms"},
+	{Name: "itl", Type: SettingWord, Meaning: "time between tokens, such as 10ms"},
+	{Name: "ttftDist", Type: SettingWord, Meaning: "how TTFTs are spread: constant, exponential, normal, uniform or lognormal"},
+	{Name: "itlDist", Type: SettingWord, Meaning: "how ITLs are spread: the same"},
+	{Name: "spread", Type: SettingFloat, Meaning: "how far: a share of the mean"},
+	{Name: "seed", Type: SettingInt, Meaning: "seed of everything drawn"},
+	{Name: "concurrency", Type: SettingInt, Meaning: "requests served at once; more wait"},
+	{Name: "queueLimit", Type: SettingInt, Meaning: "requests that may wait before one is refused"},
+	{Name: "startup", Type: SettingWord, Meaning: "time until it is healthy, such as 20s"},
+	{Name: "outputTokens", Type: SettingInt, Meaning: "tokens of an answer when a request names none"},
+	{Name: "chunkTokens", Type: SettingInt, Meaning: "tokens in one chunk of a stream"},
+	{Name: "writeChunks", Type: SettingInt, Meaning: "chunks in one write"},
+	{Name: "maxModelLen", Type: SettingInt, Meaning: "longest prompt and answer together, in tokens"},
+	{Name: "faults", Type: SettingGroup, Meaning: "what goes wrong, and how often", Parts: []Setting{
+		{Name: "errorRate", Type: SettingFloat, Most: 1, Meaning: "share of requests answered with errorStatus"},
+		{Name: "errorStatus", Type: SettingInt, Meaning: "HTTP status of an error"},
+		{Name: "stallRate", Type: SettingFloat, Most: 1, Meaning: "share of streams that pause for stall"},
+		{Name: "stall", Type: SettingWord, Meaning: "length of the pause"},
+		{Name: "cutRate", Type: SettingFloat, Most: 1, Meaning: "share of connections that are cut"},
+		{Name: "truncateRate", Type: SettingFloat, Most: 1, Meaning: "share of streams that end without their end mark"},
+		{Name: "hangRate", Type: SettingFloat, Most: 1, Meaning: "share of requests that are never answered"},
+		{Name: "streamErrorRate", Type: SettingFloat, Most: 1, Meaning: "share of streams with an error in the middle"},
+		{Name: "emptyRate", Type: SettingFloat, Most: 1, Meaning: "share of empty answers"},
+		{Name: "earlyStopRate", Type: SettingFloat, Most: 1, Meaning: "share of answers shorter than asked for"},
+		{Name: "crashAfter", Type: SettingInt, Meaning: "requests after which the server exits"},
+		{Name: "hangAfter", Type: SettingInt, Meaning: "requests after which nothing is answered"},
+		{Name: "unhealthyAfter", Type: SettingInt, Meaning: "requests after which it is not healthy"},
+		{Name: "neverHealthy", Type: SettingBool, Meaning: "it never becomes healthy"},
+	}},
 }
 
 // SimulateKeyVariable carries the API key of a simulated server, for command lines can be read by all.
@@ -121,29 +151,4 @@ func ParseDummyConfig(config map[string]any) (simulate.Config, error) {
 	}
 	_, err = simulate.New(sim)
 	return sim, err
-}
-
-// direct asks a server; a proxy that the site sets for the world outside has no place in between.
-var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-
-func getJSON(ctx context.Context, url, apiKey string, v any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	if apiKey != "" {
-		req.Header.Set("Authorization", "Bearer "+apiKey)
-	}
-	resp, err := direct.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: HTTP %d", url, resp.StatusCode)
-	}
-	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 1<<20)).Decode(v); err != nil {
-		return fmt.Errorf("GET %s: %w", url, err)
-	}
-	return nil
 }

@@ -40,9 +40,9 @@ func TestValidate(t *testing.T) {
 		"an unknown setting":     {config("tftt", "20ms"), []string{`spec.service.config`, `tftt`}},
 		"an unknown fault":       {config("faults", map[string]any{"errorrrate": 1}), []string{`errorrrate`}},
 		"a number as a duration": {config("ttft", 20), []string{"spec.service.config"}},
-		"a rate over 1":          {config("faults", map[string]any{"errorRate": 1.5}), []string{"faults.errorRate"}},
+		"a rate over 1":          {config("faults", map[string]any{"errorRate": 1.5}), []string{"config[faults][errorRate]", "0 to 1"}},
 		"an odd distribution":    {config("itlDist", "pareto"), []string{"itlDist", "lognormal"}},
-		"a value JSON lacks":     {config("ttft", func() {}), []string{"encode"}},
+		"a value JSON lacks":     {config("ttft", func() {}), []string{"use a text"}},
 		"GPUs shared unevenly": {
 			func(s *api.BenchmarkRunSpec) { s.Service.Replicas = 3; s.Nodes.Servers.GPUs = 4 },
 			[]string{"spec.service.replicas: Invalid value: 3: 3 replicas on each node cannot share its 4 GPUs evenly"},
@@ -68,19 +68,19 @@ func TestLaunchOfADummy(t *testing.T) {
 		Spec: api.ServiceSpec{Model: "m; rm -rf /", Args: []string{"--x", "$(id)"}, Config: map[string]any{"ttft": "20ms", "faults": map[string]any{"cutRate": 0.25}}},
 	}
 	got, err := dummy.Launch(launch)
-	want := Command{
+	want := []Process{{
 		Args: []string{
 			"/w/bin/benchd", "simulate", "--listen", "[::1]:5001", "--model", "m; rm -rf /", "--log", "/w/logs/server-1.truth.jsonl",
 			"--config", `{"faults":{"cutRate":0.25},"ttft":"20ms"}`, "--x", "$(id)",
 		},
 		Env: map[string]string{SimulateKeyVariable: "secret"},
-	}
+	}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	launch.Spec.Config, launch.Spec.Args = nil, nil
-	if got, err := dummy.Launch(launch); err != nil || len(got.Args) != 8 {
-		t.Errorf("without a config: %q, %v", got.Args, err)
+	if got, err := dummy.Launch(launch); err != nil || len(got[0].Args) != 8 {
+		t.Errorf("without a config: %v, %v", got, err)
 	}
 }
 
@@ -107,12 +107,12 @@ func TestDummyConfigReachesTheSimulation(t *testing.T) {
 }
 
 func TestRegistry(t *testing.T) {
-	if _, err := Get("vlm"); err == nil || !strings.Contains(err.Error(), `"vlm" is not known: use one of dummy`) {
+	if _, err := Get("vlm"); err == nil || !strings.Contains(err.Error(), `"vlm" is not known: use one of dummy, external, llama.cpp, ollama, sglang, tensorrt-llm, tgi, triton, vllm, or declare a ServiceTemplate`) {
 		t.Errorf("%v", err)
 	}
 	for _, name := range Names() {
 		s, err := Get(name)
-		if err != nil || s.Name != name || s.Summary == "" || s.Port == 0 || s.HealthPath == "" || s.Launch == nil || s.Prepare == nil {
+		if err != nil || s.Name != name || s.Summary == "" || s.Written == "" || s.Prepare == nil || !s.External && (s.Port == 0 || s.HealthPath == "" || s.launch == nil || s.API == "") {
 			t.Errorf("%s: %+v, %v", name, s, err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestPrepareOfADummy(t *testing.T) {
 		"a version":     {200, `{"version":"1.2"}`, "1.2", ""},
 		"not ready":     {503, `{}`, "", "HTTP 503"},
 		"not JSON":      {200, `<html>`, "", "invalid character"},
-		"a huge answer": {200, `{"version":"` + strings.Repeat("x", 2<<20), "", "too large"},
+		"a huge answer": {200, `{"version":"` + strings.Repeat("x", 5<<20), "", "unexpected EOF"},
 	} {
 		var key string
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -144,10 +144,10 @@ func TestPrepareOfADummy(t *testing.T) {
 			w.WriteHeader(tc.code)
 			_, _ = w.Write([]byte(tc.body))
 		}))
-		got, err := dummy.Prepare(t.Context(), s.URL, "m", "k")
+		got, err := dummy.Prepare(t.Context(), Server{URL: s.URL, APIKey: "k"})
 		s.Close()
-		if got != tc.version || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) || key != "Bearer k/version" {
-			t.Errorf("%s: %q, %v; asked with %q", name, got, err, key)
+		if got.Version != tc.version || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) || key != "Bearer k/version" {
+			t.Errorf("%s: %+v, %v; asked with %q", name, got, err, key)
 		}
 	}
 }

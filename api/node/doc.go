@@ -43,6 +43,10 @@ type Manifest struct {
 	Service   api.ServiceSpec    `json:"service"`
 	Container api.ContainerSpec  `json:"container,omitzero"`
 	Monitor   api.MonitoringSpec `json:"monitoring"`
+	// ExecutorPort is the first port that agents try.
+	ExecutorPort int `json:"executorPort,omitempty"`
+	// CPUs of each server node that servers may count on; 0 means that they are not counted.
+	CPUs int `json:"cpus,omitempty"`
 	// Network is an interface name or CIDR prefix that node addresses are taken from; empty: the host name's address.
 	Network string `json:"network,omitempty"`
 	// StartTimeout bounds the registration of all agents.
@@ -79,9 +83,32 @@ type AgentRecord struct {
 	JobID    string    `json:"jobID"`
 	Started  time.Time `json:"started"`
 	// Version of the agent, and what its node is made of.
-	Version string `json:"version"`
-	CPUs    int    `json:"cpus"`
-	Kernel  string `json:"kernel"`
+	Version  string `json:"version"`
+	CPUs     int    `json:"cpus"`
+	CPUModel string `json:"cpuModel,omitempty"`
+	// Memory in bytes.
+	Memory int64  `json:"memory,omitempty"`
+	Kernel string `json:"kernel"`
+	OS     string `json:"os,omitempty"`
+	// GPUs as their driver names them.
+	GPUs []GPU `json:"gpus,omitempty"`
+}
+
+// GPU is one GPU of a node.
+type GPU struct {
+	Name   string `json:"name"`
+	Driver string `json:"driver,omitempty"`
+	// Memory in MiB.
+	Memory int64 `json:"memoryMiB,omitempty"`
+}
+
+// Secrets are the values that a job's servers and clients are given. They are kept in the job's folder for as long as the job
+// is, and nowhere else.
+type Secrets struct {
+	// Env of the servers.
+	Env map[string]string `json:"env,omitempty"`
+	// APIKey that servers which benchd does not start ask for.
+	APIKey string `json:"apiKey,omitempty"`
 }
 
 // LeadPhase says how far the lead has brought the job.
@@ -231,15 +258,24 @@ const BoundErrorBudget = "errorBudget"
 // ServerState is what an agent knows of a server process on its node.
 type ServerState struct {
 	Name string `json:"name"`
+	// Part is this node's place among those of the server; the one of part 0 answers requests.
+	Part int    `json:"part,omitempty"`
 	URL  string `json:"url"`
 	PID  int    `json:"pid"`
 	// State is starting, ready, exited or failed.
 	State   string `json:"state"`
 	Message string `json:"message,omitempty"`
-	// Reason is a stable word for a failure.
-	Reason  string    `json:"reason,omitempty"`
+	// Reason is a stable word for a failure, Class says who is to blame for it, Since is when it was seen.
+	Reason string           `json:"reason,omitempty"`
+	Class  api.FailureClass `json:"class,omitempty"`
+	Since  time.Time        `json:"since,omitzero"`
+	// Version and Model were found out of the prepared server.
 	Version string    `json:"version,omitempty"`
+	Model   string    `json:"model,omitempty"`
 	Ready   time.Time `json:"ready,omitzero"`
+	// Command and Env are what it was started with; secrets in Env are masked.
+	Command []string          `json:"command,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
 	// Evidence holds the last lines of its log.
 	Evidence []string `json:"evidence,omitempty"`
 }

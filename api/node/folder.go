@@ -14,6 +14,7 @@ import (
 // Folder is an Allocation's folder on the shared file system:
 //
 //	job.sh manifest.json claim token tls/{cert,key}.pem
+//	secrets.json           what spec.container.secrets and spec.service.apiKey refer to; removed with the job's end
 //	agents/RANK.json       one per agent, sealed
 //	lead.json              the lead's sign of life
 //	orders/NNNN.json       sealed by the control plane
@@ -43,6 +44,12 @@ func (f Folder) Cert() string { return f.at("tls", "cert.pem") }
 
 // Key is the private key that belongs to Cert.
 func (f Folder) Key() string { return f.at("tls", "key.pem") }
+
+// Secrets is the file of the Secrets, which its owner alone can read.
+func (f Folder) Secrets() string { return f.at("secrets.json") }
+
+// Hosts is the file of node names, one a line, for jobs whose nodes are named role by role.
+func (f Folder) Hosts() string { return f.at("hosts") }
 
 // Agents holds the AgentRecords.
 func (f Folder) Agents() string { return f.at("agents") }

@@ -115,6 +115,11 @@ type ServerStatus struct {
 	Node    string `json:"node"`
 	URL     string `json:"url"`
 	Version string `json:"version,omitempty"`
+	// Model is the name that the server serves the model under, when that is not the run's service.model.
+	Model string `json:"model,omitempty"`
+	// Command and Env are what it was started with; secrets in Env are masked.
+	Command []string          `json:"command,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
 }
 
 // Types of conditions on an Allocation.

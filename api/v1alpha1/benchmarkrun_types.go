@@ -73,12 +73,16 @@ type NodesSpec struct {
 	Clients RoleSpec `json:"clients,omitzero"`
 	// Monitors hold what watches the others; with count 0 the first client node does it.
 	Monitors RoleSpec `json:"monitors,omitzero"`
+	// ExecutorPort is the port of the agents' API on each node; one that is taken makes the agent try the next ones.
+	ExecutorPort int32 `json:"executorPort,omitempty"`
 }
 
 // RoleSpec is what one role needs.
 type RoleSpec struct {
 	// Count of nodes. A role with count 0 shares the nodes of another role.
 	Count *int32 `json:"count,omitempty"`
+	// Nodelist names the role's nodes, as a Slurm host list; then every role that has nodes of its own must name them.
+	Nodelist string `json:"nodelist,omitempty"`
 	// GPUs per node.
 	GPUs int32 `json:"gpus,omitempty"`
 	// CPUs per node.
@@ -89,7 +93,7 @@ type RoleSpec struct {
 
 // ServiceSpec is the inference service under test.
 type ServiceSpec struct {
-	// Name of the service: `dummy` is the simulated LLM server.
+	// Name of the service, as `benchd get services` lists them, or of a ServiceTemplate.
 	Name string `json:"name"`
 	// Model to serve, in the service's own terms.
 	Model string `json:"model,omitempty"`
@@ -101,10 +105,24 @@ type ServiceSpec struct {
 	NodesPerReplica int32 `json:"nodesPerReplica,omitempty"`
 	// Args are added to the service's command line as they are.
 	Args []string `json:"args,omitempty"`
-	// Config holds settings that the service's recipe knows by name.
+	// Config holds the service's settings by name; `benchd explain service NAME` lists them.
 	Config map[string]any `json:"config,omitempty"`
 	// Health says how a server is found to be ready.
 	Health HealthSpec `json:"health,omitzero"`
+	// Endpoints are the base URLs of servers that run already (service external), such as http://10.1.2.3:8000.
+	Endpoints []string `json:"endpoints,omitempty"`
+	// APIKey that servers which run already ask for, by reference. Servers that benchd starts get a key of their own.
+	APIKey *SecretSource `json:"apiKey,omitempty"`
+	// Template holds what the ServiceTemplate of this name said when the run was applied. It can be written here instead.
+	Template *ServiceTemplateSpec `json:"template,omitempty"`
+}
+
+// SecretSource says where a secret is kept. The secret itself is never stored, nor put into a script, log or report.
+type SecretSource struct {
+	// Env is a variable in the environment of the control plane (`benchd serve`).
+	Env string `json:"env,omitempty"`
+	// File is the absolute path of a file that its owner alone can read (mode 0600); a line break at its end is left out.
+	File string `json:"file,omitempty"`
 }
 
 // HealthSpec says how a server is found to be ready.
@@ -120,19 +138,56 @@ type HealthSpec struct {
 // Runtime runs container images.
 type Runtime string
 
-// RuntimeNone starts the program found on PATH.
-const RuntimeNone Runtime = "none"
+// Runtimes.
+const (
+	// RuntimeNone starts the program found on PATH, as a module or a virtual environment brings it.
+	RuntimeNone Runtime = "none"
+	// RuntimeApptainer is `apptainer exec`, RuntimeSingularity its predecessor of the same options.
+	RuntimeApptainer   Runtime = "apptainer"
+	RuntimeSingularity Runtime = "singularity"
+	// RuntimePodman is `podman run`, rootless or not.
+	RuntimePodman Runtime = "podman"
+	// RuntimeCharliecloud is `ch-run` of an image folder or a SquashFS file.
+	RuntimeCharliecloud Runtime = "charliecloud"
+	// RuntimePyxis is the srun plug-in: `srun --container-image`.
+	RuntimePyxis Runtime = "pyxis"
+)
+
+// Runtimes lists all runtimes.
+func Runtimes() []Runtime {
+	return []Runtime{RuntimeNone, RuntimeApptainer, RuntimeSingularity, RuntimePodman, RuntimeCharliecloud, RuntimePyxis}
+}
+
+// GPUVendor says whose GPUs a container is given.
+type GPUVendor string
+
+// Vendors of GPUs.
+const (
+	GPUNvidia GPUVendor = "nvidia"
+	GPUAMD    GPUVendor = "amd"
+	GPUNone   GPUVendor = "none"
+)
 
 // ContainerSpec says how the service's program is packed.
 type ContainerSpec struct {
-	// Runtime that runs the image; `none` starts the program found on PATH.
+	// Runtime that runs the image: `apptainer`, `singularity`, `podman`, `charliecloud` or `pyxis`; `none` starts the program
+	// found on PATH.
 	Runtime Runtime `json:"runtime,omitempty"`
-	// Image to run.
+	// Image to run: the path of a file or folder, or a reference such as docker://ollama/ollama:latest, which `benchd image
+	// pull` fetches once for all nodes.
 	Image string `json:"image,omitempty"`
-	// Binds are mounts, as source:destination[:mode].
+	// Binds are mounts, as source:destination[:mode] with mode rw or ro.
 	Binds []string `json:"binds,omitempty"`
-	// Env is added to the environment of the service.
+	// GPU says whose GPUs the container is given (`--nv`, `--rocm`); by default nvidia where server nodes have GPUs.
+	GPU GPUVendor `json:"gpu,omitempty"`
+	// Env is added to the environment of the service. It is stored and shown: secrets belong into `secrets`.
 	Env map[string]string `json:"env,omitempty"`
+	// Secrets are variables of the service's environment whose values are kept elsewhere, such as HF_TOKEN.
+	Secrets map[string]SecretSource `json:"secrets,omitempty"`
+	// Path holds folders that are put before PATH, such as a virtual environment's bin (runtime none).
+	Path []string `json:"path,omitempty"`
+	// Args are added to the runtime's command line, before the image.
+	Args []string `json:"args,omitempty"`
 }
 
 // MonitoringSpec says what is sampled on the nodes, and how often.
@@ -143,6 +198,16 @@ type MonitoringSpec struct {
 	Interval metav1.Duration `json:"interval,omitzero"`
 	// Output is the CSV file's name in the run's metrics folder.
 	Output string `json:"output,omitempty"`
+	// Pushgateway is where live metrics of the client nodes are pushed to.
+	Pushgateway *PushgatewaySpec `json:"pushgateway,omitempty"`
+}
+
+// PushgatewaySpec says where metrics are pushed to. One that cannot be reached is a warning in the log, never a failure.
+type PushgatewaySpec struct {
+	// URL of the Pushgateway, such as http://mel2109:9091.
+	URL string `json:"url"`
+	// Interval between two pushes; 15s by default.
+	Interval metav1.Duration `json:"interval,omitzero"`
 }
 
 // Collector brings logs together.

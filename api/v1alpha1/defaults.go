@@ -16,12 +16,19 @@ const (
 	ClusterNameEmbedded = "embedded"
 )
 
+// serviceOllama is the one service whose own request format is the default of its runs.
+const serviceOllama = "ollama"
+
 // SetDefaults fills what the user left open. It is idempotent, and an object that was stored has gone through it,
 // so no reader needs a default of its own.
 func SetDefaults(obj Object) {
 	switch o := obj.(type) {
 	case *BenchmarkRun:
 		setRunDefaults(o)
+	case *BenchmarkSweep:
+		setSweepDefaults(o)
+	case *ServiceTemplate:
+		setDefault(&o.Spec.API, APIChat)
 	case *Cluster:
 		setClusterDefaults(o)
 	}
@@ -39,22 +46,33 @@ func setRunDefaults(run *BenchmarkRun) {
 	setPointer(&s.Slurm.Exclusive, true)
 	setPointer(&s.BackoffLimit, 2)
 
+	if len(s.Service.Endpoints) > 0 {
+		setPointer(&s.Nodes.Servers.Count, 0) // they run already
+	}
 	setPointer(&s.Nodes.Servers.Count, 1)
 	setPointer(&s.Nodes.Clients.Count, 1)
 	setPointer(&s.Nodes.Monitors.Count, 0)
 
+	setDefault(&s.Nodes.ExecutorPort, 6000)
+
 	setDefault(&s.Service.NodesPerReplica, 1)
-	setDefault(&s.Service.Replicas, max(1, *s.Nodes.Servers.Count/max(1, s.Service.NodesPerReplica)))
+	setDefault(&s.Service.Replicas, max(1, *s.Nodes.Servers.Count/max(1, s.Service.NodesPerReplica), int32(len(s.Service.Endpoints))))
 	setDuration(&s.Service.Health.Timeout, 10*time.Minute)
 	setDuration(&s.Service.Health.Interval, 250*time.Millisecond)
 	setDefault(&s.Container.Runtime, RuntimeNone)
 
+	if s.Service.Name == serviceOllama {
+		setDefault(&s.Workload.API, APIOllamaChat) // its own format, for it tells queue, prefill and decode times
+	}
 	SetWorkloadDefaults(&s.Workload)
 	SetVerdictDefaults(&s.Verdict)
 
 	setPointer(&s.Monitoring.Enabled, true)
 	setDuration(&s.Monitoring.Interval, time.Second)
 	setDefault(&s.Monitoring.Output, "benchmark_metrics.csv")
+	if p := s.Monitoring.Pushgateway; p != nil {
+		setDuration(&p.Interval, 15*time.Second)
+	}
 
 	setDefault(&s.Logging.Type, CollectorTailer)
 	setPointer(&s.Logging.JSONL, true)

@@ -15,10 +15,12 @@ var GroupVersion = schema.GroupVersion{Group: "benchd.dev", Version: "v1alpha1"}
 
 // Names of the kinds, as they stand in a manifest's `kind`.
 const (
-	KindBenchmarkRun = "BenchmarkRun"
-	KindAllocation   = "Allocation"
-	KindCluster      = "Cluster"
-	KindEvent        = "Event"
+	KindBenchmarkRun    = "BenchmarkRun"
+	KindBenchmarkSweep  = "BenchmarkSweep"
+	KindServiceTemplate = "ServiceTemplate"
+	KindAllocation      = "Allocation"
+	KindCluster         = "Cluster"
+	KindEvent           = "Event"
 )
 
 // Label and annotation keys that benchd sets or reads.
@@ -39,6 +41,8 @@ type Object interface {
 
 var (
 	_ Object = (*BenchmarkRun)(nil)
+	_ Object = (*BenchmarkSweep)(nil)
+	_ Object = (*ServiceTemplate)(nil)
 	_ Object = (*Allocation)(nil)
 	_ Object = (*Cluster)(nil)
 	_ Object = (*Event)(nil)
@@ -50,6 +54,10 @@ func New(kind string) Object {
 	switch kind {
 	case KindBenchmarkRun:
 		obj = &BenchmarkRun{}
+	case KindBenchmarkSweep:
+		obj = &BenchmarkSweep{}
+	case KindServiceTemplate:
+		obj = &ServiceTemplate{}
 	case KindAllocation:
 		obj = &Allocation{}
 	case KindCluster:
@@ -68,6 +76,10 @@ func KindOf(obj Object) string {
 	switch obj.(type) {
 	case *BenchmarkRun:
 		return KindBenchmarkRun
+	case *BenchmarkSweep:
+		return KindBenchmarkSweep
+	case *ServiceTemplate:
+		return KindServiceTemplate
 	case *Allocation:
 		return KindAllocation
 	case *Cluster:
@@ -122,15 +134,17 @@ type ObjectRef struct {
 
 // resources maps a kind to the plural that its URL carries.
 var resources = map[string]string{
-	KindBenchmarkRun: "benchmarkruns",
-	KindAllocation:   "allocations",
-	KindCluster:      "clusters",
-	KindEvent:        "events",
+	KindBenchmarkRun:    "benchmarkruns",
+	KindBenchmarkSweep:  "benchmarksweeps",
+	KindServiceTemplate: "servicetemplates",
+	KindAllocation:      "allocations",
+	KindCluster:         "clusters",
+	KindEvent:           "events",
 }
 
 // Kinds lists every kind, the ones that users write first.
 func Kinds() []string {
-	return []string{KindBenchmarkRun, KindAllocation, KindCluster, KindEvent}
+	return []string{KindBenchmarkRun, KindBenchmarkSweep, KindServiceTemplate, KindAllocation, KindCluster, KindEvent}
 }
 
 // Resource returns the kind's plural as it stands in URLs and errors.

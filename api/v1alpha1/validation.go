@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"path"
 	"reflect"
 	"regexp"
@@ -35,6 +36,14 @@ func Validate(obj Object) field.ErrorList {
 		spec := field.NewPath("spec")
 		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)
 		errs = append(errs, validateRunSpec(&o.Spec, spec)...)
+	case *BenchmarkSweep:
+		spec := field.NewPath("spec")
+		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)
+		errs = append(errs, validateSweepSpec(&o.Spec, spec)...)
+	case *ServiceTemplate:
+		spec := field.NewPath("spec")
+		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)
+		errs = append(errs, validateTemplate(&o.Spec, spec)...)
 	case *Cluster:
 		spec := field.NewPath("spec")
 		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)
@@ -267,11 +276,15 @@ func validateNodes(n *NodesSpec, at *field.Path) field.ErrorList {
 		errs = append(errs, validateRange(int64(*role.spec.Count), 0, maxNodes, p.Child("count"))...)
 		errs = append(errs, validateRange(int64(role.spec.GPUs), 0, 64, p.Child("gpus"))...)
 		errs = append(errs, validateRange(int64(role.spec.CPUs), 0, 4096, p.Child("cpus"))...)
+		if list := role.spec.Nodelist; list != "" && !slurmHostlist.MatchString(list) {
+			errs = append(errs, field.Invalid(p.Child("nodelist"), clip(list), "use a Slurm host list such as mel[2001-2004]"))
+		}
 		if m := role.spec.Memory; m != nil && m.Sign() <= 0 {
 			errs = append(errs, field.Invalid(p.Child("memory"), m.String(), "use an amount such as 64Gi"))
 		}
 		total += *role.spec.Count
 	}
+	errs = append(errs, validateRange(int64(n.ExecutorPort), 1024, 65000, at.Child("executorPort"))...)
 	if len(errs) == 0 && (total < 1 || total > maxNodes) {
 		errs = append(errs, field.Invalid(at, total, fmt.Sprintf("servers, clients and monitors together need 1 to %d nodes", maxNodes)))
 	}
@@ -299,30 +312,31 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	}
 	errs = append(errs, validateDuration(svc.Health.Timeout, time.Second, 24*time.Hour, at.Child("health", "timeout"))...)
 	errs = append(errs, validateDuration(svc.Health.Interval, 10*time.Millisecond, time.Hour, at.Child("health", "interval"))...)
+	if svc.APIKey != nil {
+		errs = append(errs, validateSecret(svc.APIKey, at.Child("apiKey"))...)
+	}
+	if svc.Template != nil {
+		errs = append(errs, validateTemplate(svc.Template, at.Child("template"))...)
+	}
 	if e := svc.Health.Endpoint; e != "" && !urlPath.MatchString(e) {
 		errs = append(errs, field.Invalid(at.Child("health", "endpoint"), clip(e), "use a path such as /health"))
 	}
 	return errs
 }
 
-func validateContainer(c *ContainerSpec, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if c.Runtime != RuntimeNone {
-		errs = append(errs, field.NotSupported(at.Child("runtime"), clip(c.Runtime), []Runtime{RuntimeNone}))
-	}
-	for name := range c.Env {
-		if !envName.MatchString(name) {
-			errs = append(errs, field.Invalid(at.Child("env"), clip(name), "use letters, digits and underscores"))
-		}
-	}
-	if c.Runtime == RuntimeNone && (c.Image != "" || len(c.Binds) > 0) {
-		errs = append(errs, field.Forbidden(at, "image and binds need a container runtime, and runtime is none"))
-	}
-	return errs
-}
-
 func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
 	errs := validateDuration(m.Interval, 100*time.Millisecond, time.Hour, at.Child("interval"))
+	if p := m.Pushgateway; p != nil {
+		to := at.Child("pushgateway")
+		u, err := url.Parse(p.URL)
+		switch {
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+			errs = append(errs, field.Invalid(to.Child("url"), clip(p.URL), "use a URL such as http://mel2109:9091"))
+		case u.User != nil:
+			errs = append(errs, field.Invalid(to.Child("url"), clip(u.Redacted()), "a password in a URL would be stored and shown"))
+		}
+		errs = append(errs, validateDuration(p.Interval, time.Second, time.Hour, to.Child("interval"))...)
+	}
 	return append(errs, validateFileName(m.Output, at.Child("output"))...)
 }
 

@@ -3,7 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +15,7 @@ import (
 	api "github.com/benchd/benchd/api/v1alpha1"
 
 	"github.com/benchd/benchd/api/node"
+	"github.com/benchd/benchd/container"
 	"github.com/benchd/benchd/controllers"
 	"github.com/benchd/benchd/home"
 	"github.com/benchd/benchd/services"
@@ -62,43 +66,99 @@ func render(say func(string, ...any), run *api.BenchmarkRun, dir home.Dir) error
 	binary := filepath.Join(workdir, "bin", "benchd")
 	script := controllers.Script(a, folder, binary)
 	job := controllers.NewJobSpec(a, folder, "benchd-"+uid)
-	words := []string{"sbatch"}
-	for _, arg := range job.SubmitArgs() {
-		quoted, err := syntax.Quote(arg, syntax.LangBash)
-		if err != nil {
-			return fmt.Errorf("quote %q: %w", arg, err)
-		}
-		words = append(words, quoted)
-	}
 	manifest := controllers.NewManifest(a, "", binary)
 	data, err := json.MarshalIndent(manifest, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	say("# --- submitted with\n%s\n", strings.Join(words, " "))
+	say("# --- submitted with\nsbatch %s\n", quoteWords(job.SubmitArgs()))
 	say("# --- %s\n%s", folder.Script(), script)
 	say("# --- %s\n%s\n", folder.Manifest(), data)
 	return renderServers(say, &manifest, binary, folder)
 }
 
+// renderServers prints what runs on each node: the service's own commands, and how their container is run. Addresses, which are
+// known on the nodes alone, are shown by stand-ins.
 func renderServers(say func(string, ...any), manifest *node.Manifest, binary string, folder node.Folder) error {
-	service, err := services.Get(manifest.Service.Name)
+	service, err := services.Of(&manifest.Service)
 	if err != nil {
 		return err
 	}
+	for _, endpoint := range manifest.Service.Endpoints {
+		say("# --- %s runs already", endpoint)
+	}
 	for _, r := range manifest.Replicas {
-		command, err := service.Launch(services.Launch{
-			Binary: binary, Spec: manifest.Service, Address: "ADDRESS", Port: r.Port, GPUs: r.GPUs, APIKey: "KEY",
-			Logs: folder.Logs("NODE"), Replica: r.Name,
-		})
-		if err != nil {
-			return err
+		addresses := make([]string, len(r.Ranks))
+		for i, rank := range r.Ranks {
+			addresses[i] = fmt.Sprintf("ADDRESS-OF-RANK-%d", rank)
 		}
-		data, err := json.Marshal(command.Args)
-		if err != nil {
-			return err
+		for part, rank := range r.Ranks {
+			processes, err := service.Launch(services.Launch{
+				Binary: binary, Spec: manifest.Service, Address: addresses[part], Port: r.Port, GPUs: r.GPUs, CPUs: manifest.CPUs, APIKey: "KEY",
+				Logs: folder.Logs("NODE"), Replica: r.Name, Nodes: addresses, Node: part,
+			})
+			if err != nil {
+				return err
+			}
+			for _, p := range processes {
+				if err := renderProcess(say, manifest, r, rank, folder, p); err != nil {
+					return err
+				}
+			}
 		}
-		say("# --- server %s on rank %v\n%s", r.Name, r.Ranks, data)
 	}
 	return nil
+}
+
+func renderProcess(say func(string, ...any), manifest *node.Manifest, r node.Replica, rank int, folder node.Folder, p services.Process) error {
+	name := r.Name
+	if p.Name != "" {
+		name += "-" + p.Name
+	}
+	say("# --- server %s on rank %d", name, rank)
+	if p.Await != "" {
+		say("# starts once %s accepts connections", p.Await)
+	}
+	if p.Gate != nil {
+		say("# starts once this is content, and fails when it no more is: %s", quoteWords(p.Gate.Args))
+	}
+	env := maps.Clone(manifest.Container.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	for secret := range manifest.Container.Secrets {
+		env[secret] = "***"
+	}
+	if len(r.GPUs) > 0 {
+		env["CUDA_VISIBLE_DEVICES"] = strings.Trim(strings.ReplaceAll(fmt.Sprint(r.GPUs), " ", ","), "[]")
+	}
+	maps.Copy(env, p.Env)
+	command, err := container.Describe(&manifest.Container, container.Process{
+		Name: name, Args: p.Args, Env: env, Folder: filepath.Join(folder.Logs("NODE"), "."+r.Name), GPUs: len(r.GPUs) > 0, Node: "NODE", Shared: len(r.Ranks) > 1,
+	})
+	if err != nil {
+		return err
+	}
+	for _, variable := range slices.Sorted(maps.Keys(command.Env)) {
+		value := command.Env[variable]
+		if services.SecretVariable(variable) {
+			value = "***"
+		}
+		say("export %s=%s", variable, quoteWords([]string{value}))
+	}
+	say("%s\n", quoteWords(command.Args))
+	return nil
+}
+
+// quoteWords prints an argument list as a shell would take it.
+func quoteWords(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		q, err := syntax.Quote(word, syntax.LangBash)
+		if err != nil {
+			q = strconv.Quote(word) // NUL, which no argument can hold
+		}
+		quoted[i] = q
+	}
+	return strings.Join(quoted, " ")
 }

@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -53,6 +53,7 @@ type agent struct {
 	address  string
 	port     int
 	token    string
+	secrets  node.Secrets
 	exec     *executor.Executor
 	servers  []*server
 	// heard is when the lead was last heard of, in nanoseconds after zero.
@@ -104,6 +105,9 @@ func (a *agent) load() error {
 		return fmt.Errorf("start agent: %w", err)
 	}
 	a.token = string(token)
+	if err := node.ReadJSON(a.folder.Secrets(), &a.secrets); err != nil && !errors.Is(err, node.ErrNotYet) {
+		return fmt.Errorf("start agent: %w", err)
+	}
 	if a.address = a.opts.Address; a.address == "" {
 		if a.address, err = nodeAddress(a.manifest.Network); err != nil {
 			return fmt.Errorf("start agent: %w", err)
@@ -188,7 +192,8 @@ func (a *agent) follow(ctx context.Context) error {
 func (a *agent) listen(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
 	var err error
-	for port := firstPort; port < firstPort+100; port++ {
+	first := cmp.Or(a.manifest.ExecutorPort, firstPort)
+	for port := first; port < first+100; port++ {
 		var l net.Listener
 		if l, err = lc.Listen(ctx, "tcp", net.JoinHostPort(a.address, strconv.Itoa(port))); err == nil {
 			a.port = port
@@ -207,20 +212,13 @@ func (a *agent) register() error {
 	}
 	record := node.AgentRecord{
 		Protocol: node.ProtocolVersion, Rank: a.opts.Rank, Node: a.opts.Node, Address: a.address, Port: a.port, PID: os.Getpid(),
-		JobID: a.opts.Job, Started: time.Now(), Version: a.opts.Version, CPUs: runtime.NumCPU(), Kernel: kernel(),
+		JobID: a.opts.Job, Started: time.Now(), Version: a.opts.Version,
 	}
+	describeMachine(&record)
 	if err := node.WriteSealed(a.folder.Agent(a.opts.Rank), record); err != nil {
 		return fmt.Errorf("register agent: %w", err)
 	}
 	return nil
-}
-
-func kernel() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }
 
 func (a *agent) sample(ctx context.Context) {

@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -102,6 +105,9 @@ func (l *lead) run(ctx context.Context) error {
 		l.set(func(st *node.LeadStatus) { st.Phase, st.Message = node.LeadEnding, reason })
 	}
 	l.endMembers()
+	if err := os.Remove(l.folder.Secrets()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.agent.log.Warn("remove the job's secrets", "error", err) // the control plane does it too
+	}
 	stopBeat()
 	beat.Wait()
 	record := node.ExitRecord{JobID: l.agent.opts.Job, Reason: reason, Time: time.Now()}
@@ -240,24 +246,33 @@ func (l *lead) describeNodes() {
 	})
 }
 
-// prepare waits until every server is healthy and prepared. Each agent keeps the health timeout for its own servers.
+// prepare waits until every part of every server is ready. Each agent keeps the health timeout for its own.
 func (l *lead) prepare(ctx context.Context) error {
+	if len(l.manifest.Service.Endpoints) > 0 {
+		return l.prepareExternal(ctx)
+	}
+	parts := 0
+	for _, r := range l.manifest.Replicas {
+		parts += len(r.Ranks)
+	}
 	for {
-		servers, err := l.serverStates(ctx)
+		states, err := l.serverStates(ctx)
 		if err != nil {
 			return err
 		}
 		var waiting []string
-		for _, s := range servers {
+		for _, s := range states {
 			if s.State != node.ServerReady {
-				waiting = append(waiting, strings.TrimSuffix(s.Name+": "+s.Message, ": "))
+				waiting = append(waiting, strings.TrimSuffix(s.Name+" on "+s.node+": "+s.Message, ": "))
 			}
 		}
-		if len(waiting) == 0 && len(servers) == len(l.manifest.Replicas) {
+		if len(waiting) == 0 && len(states) == parts {
 			return nil
 		}
+		ready := 0
 		l.set(func(st *node.LeadStatus) {
-			st.Message = fmt.Sprintf("%d of %d servers are ready; waiting for %s", len(servers)-len(waiting), len(l.manifest.Replicas), strings.Join(waiting, "; "))
+			ready = len(st.Servers)
+			st.Message = fmt.Sprintf("%d of %d servers are ready; waiting for %s", ready, len(l.manifest.Replicas), strings.Join(waiting, "; "))
 		})
 		if pause(ctx) != nil {
 			return l.ended("while its servers were starting")
@@ -265,11 +280,47 @@ func (l *lead) prepare(ctx context.Context) error {
 	}
 }
 
+// partState is what a node says of its part of a server.
+type partState struct {
+	node.ServerState
+	node string
+}
+
 // serverStates asks the agents about their servers. A failed server, or a node that has not answered for long, is a
 // failure of the job. Asking also is the sign of life that members wait for.
-func (l *lead) serverStates(ctx context.Context) ([]node.ServerState, error) {
-	var states []node.ServerState
+func (l *lead) serverStates(ctx context.Context) ([]partState, error) {
+	states, err := l.askServers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if failed(states) != nil {
+		if f := l.blame(ctx, fail(api.FailureService, reasonExited, "a server failed")); f.Reason != reasonExited {
+			return nil, f
+		}
+		// What failed first may have taken others with it, and may be heard of last.
+		if again, err := l.askServers(ctx); err == nil {
+			states = again
+		}
+		return nil, failed(states)
+	}
 	var ready []api.ServerStatus
+	for _, s := range states {
+		if s.State == node.ServerReady && s.Part == 0 {
+			ready = append(ready, api.ServerStatus{
+				Name: s.Name, Node: s.node, URL: s.URL, Version: s.Version, Model: s.Model, Command: s.Command, Env: s.Env,
+			})
+		}
+	}
+	l.set(func(st *node.LeadStatus) {
+		if len(ready) >= len(st.Servers) && len(ready) > 0 {
+			st.Servers = ready
+		}
+	})
+	return states, nil
+}
+
+func (l *lead) askServers(ctx context.Context) ([]partState, error) {
+	var states []partState
 	for _, m := range l.members {
 		st, err := m.status(ctx)
 		if ctx.Err() != nil {
@@ -282,21 +333,40 @@ func (l *lead) serverStates(ctx context.Context) ([]node.ServerState, error) {
 			continue
 		}
 		for _, s := range st.Servers {
-			if s.State == node.ServerFailed || s.State == node.ServerExited {
-				return nil, l.blame(ctx, fail(api.FailureService, s.Reason, "server %s on %s: %s%s", s.Name, m.Node, s.Message, evidence(s.Evidence)))
-			}
-			states = append(states, s)
-			if s.State == node.ServerReady {
-				ready = append(ready, api.ServerStatus{Name: s.Name, Node: m.Node, URL: s.URL, Version: s.Version})
-			}
+			states = append(states, partState{s, m.Node})
 		}
 	}
-	l.set(func(st *node.LeadStatus) {
-		if len(ready) >= len(st.Servers) {
-			st.Servers = ready
-		}
-	})
 	return states, nil
+}
+
+// failed is the failure of the server that failed first, nil when none did. Of parts of one server it is one that answers no
+// requests, if one of them failed within a moment of the others: it is what the first part waits for or has lost.
+func failed(states []partState) *failure {
+	const moment = 3 * time.Second
+	var first *partState
+	for i, s := range states {
+		if s.State != node.ServerFailed && s.State != node.ServerExited {
+			continue
+		}
+		switch {
+		case first == nil:
+		case (s.Part == 0) != (first.Part == 0) && s.Since.Sub(first.Since).Abs() < moment:
+			if s.Part == 0 {
+				continue
+			}
+		case !s.Since.Before(first.Since):
+			continue
+		}
+		first = &states[i]
+	}
+	if first == nil {
+		return nil
+	}
+	role := ""
+	if first.Part > 0 {
+		role = fmt.Sprintf(" (node %d of the server)", first.Part+1)
+	}
+	return fail(cmp.Or(first.Class, api.FailureService), first.Reason, "server %s on %s%s: %s%s", first.Name, first.node, role, first.Message, evidence(first.Evidence))
 }
 
 func evidence(lines []string) string {

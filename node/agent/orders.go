@@ -192,10 +192,14 @@ func (a *attempt) launch(ctx context.Context) error {
 	a.lead.mu.Lock()
 	servers := a.lead.status.Servers
 	a.lead.mu.Unlock()
+	key := apiKey(a.agent.token)
+	if len(a.manifest.Service.Endpoints) > 0 {
+		key = a.agent.secrets.APIKey
+	}
 	request := func(i int, m *member) node.StartRequest {
 		return node.StartRequest{
 			RunUID: a.order.Run.UID, Attempt: a.order.Attempt, Rank: i, Ranks: len(a.clients), Service: a.manifest.Service.Name,
-			Model: a.manifest.Service.Model, Servers: servers, APIKey: apiKey(a.agent.token), Workload: a.order.Workload,
+			Model: servedModel(&a.manifest.Service, servers), Servers: servers, APIKey: key, Workload: a.order.Workload,
 			Seed: a.order.Seed, Records: a.recordsPath(m), ClockOffset: int64(a.offsets[i].offset), Uncertainty: int64(a.offsets[i].uncertainty),
 			T0: int64(a.t0.Sub(a.agent.zero) + a.offsets[i].offset),
 		}
@@ -215,6 +219,16 @@ func (a *attempt) launch(ctx context.Context) error {
 		return a.launchFailure(ctx, err)
 	}
 	return nil
+}
+
+// servedModel is the name that requests give the model.
+func servedModel(spec *api.ServiceSpec, servers []api.ServerStatus) string {
+	for _, s := range servers {
+		if s.Model != "" {
+			return s.Model
+		}
+	}
+	return spec.Model
 }
 
 func (a *attempt) launchFailure(ctx context.Context, err error) error {

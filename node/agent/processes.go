@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -105,6 +106,9 @@ func (p *processes) stopAll() {
 	}
 	close(p.starts)
 }
+
+// name is the program's.
+func (proc *process) name() string { return filepath.Base(proc.cmd.Path) }
 
 func (proc *process) signal(sig syscall.Signal) {
 	_ = syscall.Kill(-proc.cmd.Process.Pid, sig) // fails only when the group is empty

@@ -9,7 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/benchd/benchd/api/node"
-	"github.com/benchd/benchd/node/logs"
+	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/services"
 )
 
@@ -30,27 +30,41 @@ const (
 	reasonPrepare = "ServerPreparationFailed"
 )
 
-// server is one server process of this node.
+// gateInterval is how often it is looked whether a server's gate still holds.
+const gateInterval = 5 * time.Second
+
+// server is this node's part of one server: all of it, or what runs on one of its nodes.
 type server struct {
 	replica node.Replica
 	agent   *agent
 	service *services.Service
-	url     string
+	// part is this node's place among the server's.
+	part   int
+	url    string
+	binary string
+
+	// died is closed once a process of this server has ended.
+	died chan struct{}
+	once sync.Once
 
 	mu    sync.Mutex
 	state node.ServerState
-	proc  *process
+	procs []*process
 }
 
-// newServers returns the servers that this node is to run, not yet started.
+// newServers returns the parts of servers that this node is to run, not yet started.
 func (a *agent) newServers() []*server {
 	var servers []*server
 	for _, replica := range a.manifest.Replicas {
-		if replica.Ranks[0] != a.opts.Rank {
+		part := slices.Index(replica.Ranks, a.opts.Rank)
+		if part < 0 {
 			continue
 		}
-		s := &server{replica: replica, agent: a, url: "http://" + net.JoinHostPort(a.address, strconv.Itoa(int(replica.Port)))}
-		s.state = node.ServerState{Name: replica.Name, URL: s.url, State: node.ServerStarting}
+		s := &server{replica: replica, agent: a, part: part, died: make(chan struct{})}
+		if part == 0 {
+			s.url = "http://" + net.JoinHostPort(a.address, strconv.Itoa(int(replica.Port)))
+		}
+		s.state = node.ServerState{Name: replica.Name, Part: part, URL: s.url, State: node.ServerStarting}
 		servers = append(servers, s)
 	}
 	return servers
@@ -65,76 +79,59 @@ func apiKey(token string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// run starts the server and sees to its health until it ends.
+// run starts this node's part of the server and sees to its health until it ends.
 func (s *server) run(ctx context.Context, processes *processes) {
-	if err := s.start(processes); err != nil {
-		s.fail(reasonLaunch, err)
-		return
+	starting, cancel := context.WithTimeout(ctx, s.agent.manifest.Service.Health.Timeout.Duration)
+	defer cancel()
+	parts, err := s.start(starting, processes)
+	if err == nil {
+		err = s.becomeReady(starting)
 	}
-	if s.awaitHealthy(ctx) {
-		select {
-		case <-s.proc.exited:
-			s.exited()
-		case <-ctx.Done():
-		}
+	if err == nil {
+		cancel()
+		err = s.watch(ctx, parts)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.fail(err)
 	}
 }
 
-func (s *server) start(processes *processes) error {
+// start starts the processes of this node, each when what it waits for is there.
+func (s *server) start(ctx context.Context, processes *processes) ([]services.Process, error) {
 	a := s.agent
-	service, err := services.Get(a.manifest.Service.Name)
+	service, err := services.Of(&a.manifest.Service)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.service = service
-	self, err := os.Executable()
-	if err != nil {
-		return err
+	if s.binary, err = os.Executable(); err != nil {
+		return nil, err
 	}
-	// Looked at before the start, for a server that finds its port taken may also just move to another.
-	probe, err := net.Listen("tcp", net.JoinHostPort(a.address, strconv.Itoa(int(s.replica.Port))))
-	if err != nil {
-		return fmt.Errorf("port %d of %s is not free (%w): choose another service.port", s.replica.Port, a.opts.Node, err)
+	if err := s.checkContainer(); err != nil {
+		return nil, err
 	}
-	if err := probe.Close(); err != nil {
-		return err
-	}
-	command, err := service.Launch(services.Launch{
-		Binary: self, Spec: a.manifest.Service, Address: a.address, Port: s.replica.Port, GPUs: s.replica.GPUs,
-		APIKey: apiKey(a.token), Logs: a.folder.Logs(a.opts.Node), Replica: s.replica.Name,
-	})
-	if err != nil {
-		return err
-	}
-	capture, err := logs.NewCapture(filepath.Join(a.folder.Logs(a.opts.Node), logs.Source{Component: node.RoleServer, Container: s.replica.Name}.File()))
-	if err != nil {
-		return err
-	}
-	proc, err := processes.start(command.Args, s.environment(command.Env), capture)
-	if err != nil {
-		return err
-	}
-	a.log.Info("server started", "server", s.replica.Name, "pid", proc.cmd.Process.Pid, "command", strings.Join(command.Args, " "))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.proc, s.state.PID = proc, proc.cmd.Process.Pid
-	return nil
-}
-
-// environment is the node's own, the user's, and the service's, later ones winning.
-func (s *server) environment(command map[string]string) []string {
-	env := os.Environ()
-	add := func(pairs map[string]string) {
-		for name, value := range pairs {
-			env = append(env, name+"="+value)
+	if s.part == 0 {
+		if err := s.checkPort(); err != nil {
+			return nil, err
 		}
 	}
-	if len(s.replica.GPUs) > 0 {
-		add(map[string]string{"CUDA_VISIBLE_DEVICES": gpuList(s.replica.GPUs)})
+	addresses, err := s.nodeAddresses(ctx)
+	if err != nil {
+		return nil, err
 	}
-	add(s.agent.manifest.Container.Env)
-	add(command)
-	return env
+	parts, err := service.Launch(services.Launch{
+		Binary: s.binary, Spec: a.manifest.Service, Address: a.address, Port: s.replica.Port, GPUs: s.replica.GPUs, CPUs: a.manifest.CPUs,
+		APIKey: apiKey(a.token), Logs: a.folder.Logs(a.opts.Node), Replica: s.replica.Name, Nodes: addresses, Node: s.part,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range parts {
+		if err := s.startProcess(ctx, processes, p); err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
 }
 
 // gpuList picks the replica's share of the devices that Slurm gave the node, which it names in CUDA_VISIBLE_DEVICES.
@@ -151,35 +148,88 @@ func gpuList(indices []int) string {
 	return strings.Join(names, ",")
 }
 
-// awaitHealthy polls until the server answers, the socket is its own and it is prepared. It says whether it came to that.
-func (s *server) awaitHealthy(ctx context.Context) bool {
-	health := s.agent.manifest.Service.Health
-	deadline := time.Now().Add(health.Timeout.Duration)
-	tick := time.NewTicker(health.Interval.Duration)
-	defer tick.Stop()
-	var last error
-	for {
-		if last = s.check(ctx, health.Endpoint); last == nil {
-			return s.prepare(ctx, deadline)
+// becomeReady polls until the server answers, the socket is its own and it is prepared. A part that answers no requests is
+// ready once its processes are up: whether they work together is for the first part to find out.
+func (s *server) becomeReady(ctx context.Context) error {
+	var p services.Prepared
+	if s.part == 0 {
+		health := s.agent.manifest.Service.Health
+		late := &mismatch{reasonHealth, fmt.Sprintf("not healthy %s after its start: see its log, or raise service.health.timeout; last seen", health.Timeout.Duration)}
+		err := s.until(ctx, func() error { return s.check(ctx, health.Endpoint) }, late)
+		if err != nil {
+			return err
 		}
-		s.mu.Lock()
-		s.state.Message = last.Error()
-		s.mu.Unlock()
+		if p, err = s.prepare(ctx); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.State, s.state.Message, s.state.Version, s.state.Model, s.state.Ready = node.ServerReady, "", p.Version, p.Model, time.Now()
+	s.agent.log.Info("server is ready", "server", s.replica.Name, "part", s.part, "url", s.url, "version", p.Version)
+	return nil
+}
+
+// prepare gets the healthy server ready. A process that ends meanwhile ends the preparation.
+func (s *server) prepare(ctx context.Context) (services.Prepared, error) {
+	if s.service.Prepare == nil {
+		return services.Prepared{}, nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
 		select {
-		case <-s.proc.exited:
-			s.exited()
-			return false
+		case <-s.died:
+			cancel(&exitedError{s.firstEnded()})
 		case <-ctx.Done():
-			return false
+		}
+	}()
+	p, err := s.service.Prepare(ctx, services.Server{
+		URL: s.url, Spec: s.agent.manifest.Service, APIKey: apiKey(s.agent.token), Progress: s.say, Alone: s.alone,
+	})
+	if exited, ok := context.Cause(ctx).(*exitedError); ok && err != nil { //nolint:errorlint // set as it is above
+		return p, exited
+	}
+	if err != nil {
+		if wrong := (*services.UserError)(nil); errors.As(err, &wrong) {
+			return p, mistake(wrong.Reason, "%v", err)
+		}
+		return p, &gateError{reasonPrepare, err}
+	}
+	return p, nil
+}
+
+// watch returns when the server fails: a process of it ends, or a gate holds no more. A gate that could not be asked, or fails
+// once, may come back.
+func (s *server) watch(ctx context.Context, parts []services.Process) error {
+	tick := time.NewTicker(gateInterval)
+	defer tick.Stop()
+	failures := map[*services.Gate]int{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.died:
+			return &exitedError{s.firstEnded()}
 		case <-tick.C:
 		}
-		if time.Now().After(deadline) {
-			s.fail(reasonHealth, fmt.Errorf("not healthy %s after its start: %w: see its log, or raise service.health.timeout", health.Timeout.Duration, last))
-			return false
+		for _, p := range parts {
+			if p.Gate == nil {
+				continue
+			}
+			err := s.askGate(ctx, p.Gate)
+			if err == nil {
+				failures[p.Gate] = 0
+				continue
+			}
+			if failures[p.Gate]++; failures[p.Gate] >= 2 {
+				return &gateError{p.Gate.Lost, fmt.Errorf("a node of the server is lost: %w", err)}
+			}
 		}
 	}
 }
 
+// check asks whether the server is healthy, and sees that it is this job's own that answers.
 func (s *server) check(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -200,7 +250,11 @@ func (s *server) check(ctx context.Context, path string) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: HTTP %d", path, resp.StatusCode)
 	}
-	own, err := ownsListener(s.proc.cmd.Process.Pid, s.agent.address, int(s.replica.Port))
+	if s.agent.manifest.Container.Runtime == api.RuntimePyxis {
+		return nil // Slurm's daemon is the parent of what srun starts
+	}
+	// Whatever starts the server may have left it to this agent, which is the reaper of all that it starts.
+	own, err := ownsListener(os.Getpid(), s.agent.address, int(s.replica.Port))
 	if err != nil {
 		return err
 	}
@@ -210,54 +264,63 @@ func (s *server) check(ctx context.Context, path string) error {
 	return nil
 }
 
-func (s *server) prepare(ctx context.Context, deadline time.Time) bool {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	version := ""
-	if s.service.Prepare != nil {
-		var err error
-		if version, err = s.service.Prepare(ctx, s.url, s.agent.manifest.Service.Model, apiKey(s.agent.token)); err != nil {
-			s.fail(reasonPrepare, err)
-			return false
-		}
-	}
+// say tells people what is going on.
+func (s *server) say(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.State, s.state.Message, s.state.Version, s.state.Ready = node.ServerReady, "", version, time.Now()
-	s.agent.log.Info("server is ready", "server", s.replica.Name, "url", s.url, "version", version)
-	return true
+	s.state.Message = fmt.Sprintf(format, args...)
 }
 
-func (s *server) fail(reason string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.State, s.state.Reason, s.state.Message = node.ServerFailed, reason, err.Error()
-	if reason == reasonLaunch && strings.Contains(err.Error(), "is not free") {
-		s.state.Reason = reasonPort
-	}
-	s.state.Evidence = s.evidence()
-	s.agent.log.Error("server failed", "server", s.replica.Name, "reason", s.state.Reason, "error", err)
-}
+// exitedError is a process of the server that has ended, which none should.
+type exitedError struct{ proc *process }
 
-// exited records that the process ended by itself, which a server never should.
-func (s *server) exited() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.proc.err
+func (e *exitedError) Error() string {
+	err := e.proc.err
 	if err == nil {
 		err = errors.New("exit status 0")
 	}
-	s.state.State, s.state.Reason = node.ServerExited, reasonExited
-	s.state.Message = fmt.Sprintf("its process ended by itself: %v", err)
-	s.state.Evidence = s.evidence()
-	s.agent.log.Error("server ended by itself", "server", s.replica.Name, "error", err)
+	return fmt.Sprintf("%s ended by itself: %v", e.proc.name(), err)
 }
 
-func (s *server) evidence() []string {
-	if s.proc == nil {
-		return nil
+// firstEnded is the first of this server's processes that has ended.
+func (s *server) firstEnded() *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.procs {
+		select {
+		case <-p.exited:
+			return p
+		default:
+		}
 	}
-	return s.proc.capture.Last()
+	return s.procs[len(s.procs)-1]
+}
+
+// fail records why the server failed, and who is to blame.
+func (s *server) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &s.state
+	st.State, st.Reason, st.Class, st.Message, st.Since = node.ServerFailed, reasonLaunch, api.FailureService, err.Error(), time.Now()
+	var exited *exitedError
+	var wrong *mistakeError
+	var gate *gateError
+	proc := (*process)(nil)
+	switch {
+	case errors.As(err, &exited):
+		st.State, st.Reason, proc = node.ServerExited, reasonExited, exited.proc
+	case errors.As(err, &wrong):
+		st.Reason, st.Class = wrong.reason, api.FailureUser
+	case errors.As(err, &gate):
+		st.Reason = gate.reason
+	}
+	if proc == nil && len(s.procs) > 0 {
+		proc = s.procs[len(s.procs)-1]
+	}
+	if proc != nil {
+		st.Evidence = proc.capture.Last()
+	}
+	s.agent.log.Error("server failed", "server", s.replica.Name, "part", s.part, "reason", st.Reason, "error", err)
 }
 
 func (s *server) status() node.ServerState {

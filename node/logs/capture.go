@@ -35,19 +35,41 @@ const keptLines = 20
 // Capture appends the lines of a process's two outputs to one raw log: `TIME out|err LINE`. It is a stream file: each
 // line is one write.
 type Capture struct {
-	mu   sync.Mutex
-	file *os.File
-	last []string
-	wg   sync.WaitGroup
+	mask *strings.Replacer
+
+	mu      sync.Mutex
+	file    *os.File
+	last    []string
+	awaited map[string]chan struct{}
+	wg      sync.WaitGroup
 }
 
-// NewCapture opens the raw log for appending.
-func NewCapture(path string) (*Capture, error) {
+// NewCapture opens the raw log for appending. Secrets that a program prints are replaced by stars; ones of fewer than six
+// letters are not, for they would be found in everything.
+func NewCapture(path string, secrets ...string) (*Capture, error) {
+	var pairs []string
+	for _, secret := range secrets {
+		if len(secret) >= 6 {
+			pairs = append(pairs, secret, "***")
+		}
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("capture output: %w", err)
 	}
-	return &Capture{file: f}, nil
+	return &Capture{file: f, mask: strings.NewReplacer(pairs...), awaited: map[string]chan struct{}{}}, nil
+}
+
+// Await returns a channel that is closed once a line holds the text. Ask before the process starts.
+func (c *Capture) Await(text string) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen, asked := c.awaited[text]
+	if !asked {
+		seen = make(chan struct{})
+		c.awaited[text] = seen
+	}
+	return seen
 }
 
 // Pipe returns a file to hand to a process as its stdout ("out") or stderr ("err"). Its lines are captured until every
@@ -80,9 +102,15 @@ func (c *Capture) copy(r io.Reader, stream string) {
 
 // Line appends one line. A log that cannot be written must not stop the process that writes it, so errors are dropped.
 func (c *Capture) Line(stream string, line []byte) {
-	text := clean(line)
+	text := c.mask.Replace(clean(line))
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for wanted, seen := range c.awaited {
+		if strings.Contains(text, wanted) {
+			close(seen)
+			delete(c.awaited, wanted)
+		}
+	}
 	_, _ = fmt.Fprintf(c.file, "%s %s %s\n", time.Now().UTC().Format(time.RFC3339Nano), stream, text)
 	if len(c.last) == keptLines {
 		c.last = c.last[1:]

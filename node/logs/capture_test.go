@@ -179,16 +179,42 @@ func TestCaptureIsAppendedTo(t *testing.T) {
 
 // A log on a full disk never stops its process.
 func TestCaptureOnAFullDisk(t *testing.T) {
-	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	c, err := NewCapture("/dev/full")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Capture{file: full}
 	c.Line("out", []byte("evidence"))
 	if diff := cmp.Diff([]string{"evidence"}, c.Last()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	_ = c.Close()
+}
+
+// What is secret is not written, whoever prints it, and who waits for a line is told.
+func TestCaptureMasksSecrets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raw.log")
+	c, err := NewCapture(path, "hf_planted", "", "short")
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := c.Await("runtime started")
+	c.Line("out", []byte("HF_TOKEN=hf_planted, short"))
+	select {
+	case <-up:
+		t.Error("told before the line came")
+	default:
+	}
+	c.Line("err", []byte("Ray runtime started."))
+	<-up
+	if diff := cmp.Diff([]string{"HF_TOKEN=***, short", "Ray runtime started."}, c.Last()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(path); err != nil || strings.Contains(string(data), "hf_planted") {
+		t.Errorf("the log holds the secret (%v):\n%s", err, data)
+	}
 }
 
 func FuzzClean(f *testing.F) {

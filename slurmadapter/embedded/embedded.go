@@ -91,6 +91,9 @@ func (c *Cluster) jobDir(id string) string { return filepath.Join(c.dir, "jobs",
 
 // Submit makes the job, held.
 func (c *Cluster) Submit(ctx context.Context, spec slurmadapter.JobSpec) (string, error) {
+	if spec.Nodelist != "" || spec.Exclude != "" {
+		return "", fmt.Errorf("submit %s: the embedded cluster's nodes have no names to choose by: leave nodelist and exclude out: %w", spec.Name, slurmadapter.ErrRejected)
+	}
 	entries, err := os.ReadDir(filepath.Join(c.dir, "jobs"))
 	if err != nil {
 		return "", fmt.Errorf("submit %s: %w", spec.Name, err)

@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/benchd/benchd/api/node"
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/services"
+)
+
+// prepareExternal finds the servers that run already healthy and able to serve the model.
+func (l *lead) prepareExternal(ctx context.Context) error {
+	spec := &l.manifest.Service
+	service, err := services.Of(spec)
+	if err != nil {
+		return fail(api.FailureUser, reasonLaunch, "%v", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, spec.Health.Timeout.Duration)
+	defer cancel()
+	var ready []api.ServerStatus
+	for i, endpoint := range spec.Endpoints {
+		s := services.Server{
+			URL: strings.TrimSuffix(endpoint, "/"), Spec: *spec, APIKey: l.agent.secrets.APIKey,
+			Progress: func(format string, args ...any) {
+				l.set(func(st *node.LeadStatus) { st.Message = endpoint + ": " + fmt.Sprintf(format, args...) })
+			},
+		}
+		p, err := l.awaitExternal(ctx, service, s)
+		if err != nil {
+			return err
+		}
+		ready = append(ready, api.ServerStatus{Name: fmt.Sprintf("%s-%d", spec.Name, i), Node: "external", URL: s.URL, Version: p.Version, Model: p.Model})
+	}
+	l.set(func(st *node.LeadStatus) { st.Servers = ready })
+	return nil
+}
+
+// awaitExternal repeats the look at a server until it is well or the health timeout is over.
+func (l *lead) awaitExternal(ctx context.Context, service *services.Service, s services.Server) (services.Prepared, error) {
+	for {
+		p, err := lookAtExternal(ctx, service, s)
+		if err == nil {
+			return p, nil
+		}
+		if wrong := (*services.UserError)(nil); errors.As(err, &wrong) {
+			return p, fail(api.FailureUser, wrong.Reason, "%s: %v", s.URL, err)
+		}
+		if ctx.Err() == nil {
+			s.Progress("%v", err)
+		}
+		wait := time.NewTimer(max(time.Second, s.Spec.Health.Interval.Duration))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return p, l.ended("while the external servers were looked at")
+			}
+			return p, fail(api.FailureService, reasonHealth, "%s is not well after %s: %v: see whether it runs and can be reached from the job's nodes, or raise service.health.timeout",
+				s.URL, s.Spec.Health.Timeout.Duration, err)
+		}
+	}
+}
+
+func lookAtExternal(ctx context.Context, service *services.Service, s services.Server) (services.Prepared, error) {
+	if path := s.Spec.Health.Endpoint; path != "" {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, nil)
+		if err != nil {
+			return services.Prepared{}, err
+		}
+		resp, err := direct.Do(req)
+		if err != nil {
+			return services.Prepared{}, err
+		}
+		if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+			return services.Prepared{}, errors.Join(err, fmt.Errorf("GET %s: HTTP %d", path, resp.StatusCode))
+		}
+	}
+	return service.Prepare(ctx, s)
+}
