@@ -77,6 +77,14 @@ func (e Errors) Unwrap() []error {
 	return errs
 }
 
+// inOrder sorts errors by file, in the order in which files were read, and by place in each.
+func (e Errors) inOrder(files []string) Errors {
+	slices.SortStableFunc(sorted(e), func(a, b *Error) int {
+		return cmp.Compare(slices.Index(files, a.File), slices.Index(files, b.File))
+	})
+	return e
+}
+
 func sorted(errs Errors) Errors {
 	slices.SortStableFunc(errs, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Path, b.Path))

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -35,29 +36,71 @@ type Document struct {
 	// File and Line say where it begins.
 	File string
 	Line int
-	// Raw is the user's object as JSON, before defaults.
+	// Raw is the user's object as JSON, before defaults. An object that was made of a dialect has none.
 	Raw []byte
+	// Warnings name what the user wrote and nothing comes of.
+	Warnings Errors
 }
 
-// Admission holds rules that need more than the shape, such as which services there are. It may set defaults of its own.
-type Admission func(v1alpha1.Object) field.ErrorList
+// Admission holds rules that need more than the shape, such as which services there are. It may set defaults of its own. All is
+// everything that is read together.
+type Admission func(obj v1alpha1.Object, all []v1alpha1.Object) field.ErrorList
+
+// Reader reads files of objects. The zero Reader knows shapes alone.
+type Reader struct {
+	// Admit is asked about every object that can be decoded, after all of them were.
+	Admit Admission
+	// Dialect is another format that objects can be written in; nil for none.
+	Dialect *Dialect
+}
 
 // Read decodes every YAML or JSON document of data; file names it in errors. The error is an Errors that holds
-// everything that is wrong with the input. Objects that can be decoded go through the admissions too.
-func Read(file string, data []byte, admit ...Admission) ([]Document, error) {
+// everything that is wrong with the input.
+func (r *Reader) Read(file string, data []byte) ([]Document, error) {
+	objects, errs := r.parse(file, data)
+	return r.finish([]string{file}, objects, errs)
+}
+
+// finish asks the admission about what was decoded and gathers what is wrong.
+func (r *Reader) finish(files []string, objects []*object, errs Errors) ([]Document, error) {
+	var all []v1alpha1.Object
+	for _, o := range objects {
+		all = append(all, o.made...)
+	}
+	var docs []Document
+	for _, o := range objects {
+		for _, obj := range o.made {
+			if r.Admit != nil {
+				o.merge(r.Admit(obj, all))
+			}
+		}
+		o.settle()
+		errs = append(errs, o.errs...)
+		for _, obj := range o.made {
+			docs = append(docs, Document{Object: obj, File: o.file, Line: o.root.line, Raw: o.raw, Warnings: sorted(o.warnings)})
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errs.inOrder(files)
+	}
+	return docs, nil
+}
+
+// parse reads one file up to the admission.
+func (r *Reader) parse(file string, data []byte) ([]*object, Errors) {
 	if err := checkText(file, data); err != nil {
 		return nil, Errors{err}
 	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	roots, errs := parse(file, data)
-	var objects []*node
+	var nodes []*node
 	for _, root := range roots {
-		objects = append(objects, listItems(root)...)
+		nodes = append(nodes, listItems(root)...)
 	}
 	switch {
-	case len(objects) > maxDocuments:
+	case len(nodes) > maxDocuments:
 		return nil, Errors{{File: file, Line: 1, Column: 1, Detail: fmt.Sprintf("holds more than %d objects: split it", maxDocuments)}}
-	case len(objects) == 0 && len(errs) == 0:
+	case len(nodes) == 0 && len(errs) == 0:
 		return nil, Errors{{File: file, Detail: "holds no object: write apiVersion, kind, metadata and spec"}}
 	}
 	type at struct{ line, column int }
@@ -65,25 +108,25 @@ func Read(file string, data []byte, admit ...Admission) ([]Document, error) {
 	for _, err := range errs {
 		reported[at{err.Line, err.Column}] = true
 	}
-	var docs []Document
-	for _, root := range objects {
-		doc, found := readObject(file, root, "", admit)
-		for _, err := range found {
-			if !reported[at{err.Line, err.Column}] { // a value that could not be read was said to be so
-				errs = append(errs, err)
-			}
+	var objects []*object
+	for _, root := range nodes {
+		o := newObject(file, root)
+		if r.Dialect != nil && r.Dialect.is(root) {
+			o.readDialect(r.Dialect)
+		} else {
+			o.read("")
 		}
-		docs = append(docs, doc)
+		o.errs = slices.DeleteFunc(o.errs, func(err *Error) bool {
+			return reported[at{err.Line, err.Column}] // a value that could not be read was said to be so
+		})
+		objects = append(objects, o)
 	}
-	if len(errs) > 0 {
-		return nil, sorted(errs)
-	}
-	return docs, nil
+	return objects, errs
 }
 
 // Decode reads the strict JSON of a single object of the kind, as it comes over the network: defaults applied,
 // validated. apiVersion and kind may be left out. The error is an Errors without positions.
-func Decode(kind string, data []byte, admit ...Admission) (v1alpha1.Object, error) {
+func Decode(kind string, data []byte) (v1alpha1.Object, error) {
 	if err := checkText("", data); err != nil {
 		return nil, Errors{err}
 	}
@@ -94,11 +137,13 @@ func Decode(kind string, data []byte, admit ...Admission) (v1alpha1.Object, erro
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	doc, errs := readObject("", roots[0], kind, admit)
-	if len(errs) > 0 {
-		return nil, sorted(errs)
+	o := newObject("", roots[0])
+	o.read(kind)
+	o.settle()
+	if len(o.errs) > 0 {
+		return nil, sorted(o.errs)
 	}
-	return doc.Object, nil
+	return o.made[0], nil
 }
 
 func checkText(file string, data []byte) *Error {

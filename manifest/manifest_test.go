@@ -123,7 +123,7 @@ func TestReadErrors(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			docs, err := Read("r.yaml", []byte(test.in))
+			docs, err := (&Reader{}).Read("r.yaml", []byte(test.in))
 			found, ok := errors.AsType[Errors](err)
 			if !ok || len(docs) > 0 {
 				t.Fatalf("Read = %d documents and %v, want Errors", len(docs), err)
@@ -152,7 +152,7 @@ func TestReadJSONErrors(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := Read("r.json", []byte(test.in))
+			_, err := (&Reader{}).Read("r.json", []byte(test.in))
 			if diff := cmp.Diff(test.want, fmt.Sprint(err)); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)
 			}
@@ -174,7 +174,7 @@ func TestReadBounds(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := Read("r.yaml", []byte(test.in))
+			_, err := (&Reader{}).Read("r.yaml", []byte(test.in))
 			if diff := cmp.Diff(test.want, fmt.Sprint(err)); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)
 			}
@@ -198,7 +198,7 @@ func TestRead(t *testing.T) {
 	}
 	for name, in := range tests {
 		t.Run(name, func(t *testing.T) {
-			docs, err := Read("r.yaml", []byte(in))
+			docs, err := (&Reader{}).Read("r.yaml", []byte(in))
 			if err != nil || len(docs) != 1 {
 				t.Fatalf("Read = %d documents, %v", len(docs), err)
 			}
@@ -217,7 +217,7 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadLines(t *testing.T) {
-	docs, err := Read("r.yaml", []byte(run("")+"---\n# second\n"+strings.Replace(run(""), "name: a", "name: b", 1)))
+	docs, err := (&Reader{}).Read("r.yaml", []byte(run("")+"---\n# second\n"+strings.Replace(run(""), "name: a", "name: b", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestReadLines(t *testing.T) {
 
 // TestRoundTrip holds that what benchd prints can be applied again.
 func TestRoundTrip(t *testing.T) {
-	docs, err := Read("r.yaml", []byte(run("  nodes: {servers: {count: 2, memory: 64Gi}}\n  container: {env: {A: \"no\", B: \"1\"}}\n  slurm: {timeLimit: \"90\"}\n")))
+	docs, err := (&Reader{}).Read("r.yaml", []byte(run("  nodes: {servers: {count: 2, memory: 64Gi}}\n  container: {env: {A: \"no\", B: \"1\"}}\n  slurm: {timeLimit: \"90\"}\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	docs, err = Read("r.yaml", printed)
+	docs, err = (&Reader{}).Read("r.yaml", printed)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, printed)
 	}
@@ -297,7 +297,7 @@ func FuzzRead(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		docs, err := Read("r.yaml", data)
+		docs, err := (&Reader{}).Read("r.yaml", data)
 		if err == nil && len(docs) == 0 {
 			t.Fatal("neither a document nor an error")
 		}

@@ -40,6 +40,12 @@ type object struct {
 	// suspects are faults that Validate may word better.
 	suspects map[string]string
 	errs     Errors
+	warnings Errors
+	// made are the objects that came of it, raw the one's JSON.
+	made []v1alpha1.Object
+	raw  []byte
+	// from leads from a field of the made object to the one that a dialect made it of; nil when they are the same.
+	from map[string]string
 }
 
 // entry is a field as the user wrote it.
@@ -48,29 +54,35 @@ type entry struct {
 	value *node
 }
 
-// readObject turns a document's nodes into an object. With wanted set, the object is of that kind.
-func readObject(file string, root *node, wanted string, admit []Admission) (Document, Errors) {
-	o := &object{
+func newObject(file string, root *node) *object {
+	return &object{
 		file: file, root: root, at: map[string]entry{},
 		reported: map[string]bool{}, excused: map[string]bool{}, suspects: map[string]string{},
 	}
+}
+
+// read turns a document's nodes into an object. With wanted set, the object is of that kind.
+func (o *object) read(wanted string) {
 	if !o.findKind(wanted) {
-		return Document{}, o.errs
+		return
 	}
 	o.shape()
 	o.checkSchema()
 	obj, raw := o.decode()
-	if obj != nil {
-		v1alpha1.SetDefaults(obj)
-		o.merge(v1alpha1.Validate(obj))
-		for _, admission := range admit {
-			o.merge(admission(obj))
-		}
+	if obj == nil {
+		return
 	}
+	o.made, o.raw = []v1alpha1.Object{obj}, raw
+	v1alpha1.SetDefaults(obj)
+	o.merge(v1alpha1.Validate(obj))
+}
+
+// settle reports the faults that no rule has worded better.
+func (o *object) settle() {
 	for _, path := range slices.Sorted(maps.Keys(o.suspects)) {
 		o.report(path, o.quoted(path), o.suspects[path])
 	}
-	return Document{Object: obj, File: file, Line: root.line, Raw: raw}, o.errs
+	clear(o.suspects)
 }
 
 // findKind picks the schema by apiVersion and kind. A misspelt kind is reported and taken for what was meant.
@@ -239,6 +251,7 @@ var supported = regexp.MustCompile(`"([^"]*)"`)
 func (o *object) merge(found field.ErrorList) {
 	slices.SortStableFunc(found, func(a, b *field.Error) int { return strings.Compare(a.Field, b.Field) })
 	for _, e := range found {
+		e = o.translated(e)
 		// A map's key stands as the value of an error on the map.
 		if name, ok := e.BadValue.(string); ok && o.at[keyPath(e.Field, name)].value != nil {
 			o.reportKey(keyPath(e.Field, name), name, e.Detail)

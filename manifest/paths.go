@@ -16,32 +16,35 @@ const stdinName = "stdin"
 
 // Paths reads files, folders and, for "-", stdin. Of a folder it takes the *.yaml, *.yml and *.json files, sorted, and
 // with recursive also those of the folders in it. The error is an Errors of all files together.
-func Paths(paths []string, recursive bool, stdin io.Reader, admit ...Admission) ([]Document, error) {
-	var docs []Document
+func (r *Reader) Paths(paths []string, recursive bool, stdin io.Reader) ([]Document, error) {
+	var objects []*object
+	var order []string // of the files
 	var errs Errors
 	seen := map[string]bool{}
 	for _, path := range paths {
 		files, err := filesOf(path, recursive)
 		if err != nil {
 			errs = append(errs, err)
+			order = append(order, path)
 		}
 		for _, file := range files {
 			if seen[filepath.Clean(file)] {
 				continue
 			}
 			seen[filepath.Clean(file)] = true
-			found, err := readFile(file, stdin, admit)
-			docs = append(docs, found...)
+			order = append(order, file)
+			if file == "-" {
+				order[len(order)-1] = stdinName
+			}
+			found, err := r.readFile(file, stdin)
+			objects = append(objects, found...)
 			errs = append(errs, err...)
 		}
 	}
 	if len(paths) == 0 {
 		errs = append(errs, &Error{Detail: "no file is named: give files, folders, or - for standard input"})
 	}
-	if len(errs) > 0 {
-		return nil, errs
-	}
-	return docs, nil
+	return r.finish(order, objects, errs)
 }
 
 func filesOf(path string, recursive bool) ([]string, *Error) {
@@ -82,7 +85,7 @@ func isManifest(path string) bool {
 }
 
 // readFile reads one file, but never more of it than Read takes.
-func readFile(path string, stdin io.Reader, admit []Admission) ([]Document, Errors) {
+func (r *Reader) readFile(path string, stdin io.Reader) ([]*object, Errors) {
 	name, in := path, stdin
 	if path == "-" {
 		name = stdinName
@@ -98,11 +101,7 @@ func readFile(path string, stdin io.Reader, admit []Admission) ([]Document, Erro
 	if err != nil {
 		return nil, Errors{fileError(name, err)}
 	}
-	docs, err := Read(name, data, admit...)
-	if found, ok := errors.AsType[Errors](err); ok {
-		return nil, found
-	}
-	return docs, nil
+	return r.parse(name, data)
 }
 
 // fileError says what is wrong with a file, without the name that the error begins with anyway.

@@ -50,7 +50,7 @@ func TestPaths(t *testing.T) {
 	t.Chdir(dir)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			docs, err := Paths(test.paths, test.recursive, strings.NewReader(named("piped")))
+			docs, err := (&Reader{}).Paths(test.paths, test.recursive, strings.NewReader(named("piped")))
 			var names []string
 			for _, d := range docs {
 				names = append(names, d.Object.GetName())

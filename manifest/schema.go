@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -30,27 +29,15 @@ const (
 
 // compiled holds the schema of each kind. Schemas are embedded, so a failure is a broken build.
 var compiled = sync.OnceValue(func() map[string]*jsonschema.Schema {
-	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft2020)
-	for name, check := range formats {
-		c.RegisterFormat(&jsonschema.Format{Name: name, Validate: check})
-	}
-	c.AssertFormat()
 	all := map[string]*jsonschema.Schema{}
 	for _, k := range schemas.Kinds() {
 		data, err := schemas.For(k)
 		if err != nil {
 			panic(err)
 		}
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-		if err != nil {
+		if all[k], err = CompileSchema(schemas.BaseID+schemas.FileName(k), data); err != nil {
 			panic(err)
 		}
-		id := schemas.BaseID + schemas.FileName(k)
-		if err := c.AddResource(id, doc); err != nil {
-			panic(err)
-		}
-		all[k] = c.MustCompile(id)
 	}
 	return all
 })

@@ -260,10 +260,18 @@ func memberSchema(s *jsonschema.Schema, name string) *jsonschema.Schema {
 		return nil
 	}
 	if p := s.Properties[name]; p != nil {
-		return p
+		return referred(p)
 	}
 	p, _ := s.AdditionalProperties.(*jsonschema.Schema)
-	return p
+	return referred(p)
+}
+
+// referred follows references ($ref).
+func referred(s *jsonschema.Schema) *jsonschema.Schema {
+	for s != nil && s.Ref != nil {
+		s = s.Ref
+	}
+	return s
 }
 
 // memberPath is the path of an object's field, or of a map's key.
@@ -278,7 +286,7 @@ func itemSchema(s *jsonschema.Schema) *jsonschema.Schema {
 	if s == nil {
 		return nil
 	}
-	return s.Items2020
+	return referred(s.Items2020)
 }
 
 // zero is an empty value of the schema's type.

@@ -19,6 +19,12 @@ import (
 //go:embed *.json
 var files embed.FS
 
+//go:embed recipe-format.yaml
+var recipeFormat []byte
+
+// Recipe returns the JSON Schema of a recipe, as YAML. It is written by hand, for recipes are not objects of ours.
+func Recipe() []byte { return recipeFormat }
+
 // BaseID is what the `$id` of every schema begins with.
 const BaseID = "https://benchd.dev/schemas/v1alpha1/"
 

@@ -166,6 +166,9 @@ func Get(name string) (*Service, error) {
 	return nil, fmt.Errorf("service %q is not known: use one of %s, or declare a ServiceTemplate of this name", name, strings.Join(Names(), ", "))
 }
 
+// Known says whether a service of this name is built in.
+func Known(name string) bool { return registry[name] != nil }
+
 // Names lists the built-in services.
 func Names() []string { return slices.Sorted(maps.Keys(registry)) }
 

@@ -135,7 +135,7 @@ func checkParallel(spec *api.BenchmarkRunSpec, at *field.Path, wanted int, produ
 		return nil // not counted: a build for CPUs, or GPUs that Slurm does not know
 	}
 	if has := perNode * int(svc.NodesPerReplica); wanted > has {
-		return field.ErrorList{field.Invalid(at.Child("config"), wanted, fmt.Sprintf(
+		return field.ErrorList{field.Invalid(at.Child("config").Key("tensorParallelSize"), intSetting(svc.Config, "tensorParallelSize", 1), fmt.Sprintf(
 			"%s = %d GPUs, but each server has %d (%d on each of its %d nodes): lower it, or raise nodes.servers.gpus or service.nodesPerReplica",
 			product, wanted, has, perNode, svc.NodesPerReplica))}
 	}

@@ -6,11 +6,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/manifest"
-	"github.com/benchd/benchd/services"
+	"github.com/benchd/benchd/recipe"
 )
 
 // options are what all verbs share.
@@ -68,21 +67,17 @@ func objectArgs(args []string) (kind string, names []string, err error) {
 	return kind, args[1:], nil
 }
 
-// admission is what is asked of an object beyond its shape: the rules that know services.
-func admission(obj api.Object) field.ErrorList {
-	run, ok := obj.(*api.BenchmarkRun)
-	if !ok {
-		return nil
-	}
-	services.SetDefaults(&run.Spec)
-	return services.Validate(&run.Spec)
-}
-
 // readManifests reads the files of -f, and takes the namespace of the command line where a file names none.
 func (o *options) readManifests(cmd *cobra.Command, files []string, recursive bool) ([]manifest.Document, error) {
-	docs, err := manifest.Paths(files, recursive, cmd.InOrStdin(), admission)
+	reader := manifest.Reader{Dialect: recipe.Dialect(), Admit: o.admitFiles(cmd)}
+	docs, err := reader.Paths(files, recursive, cmd.InOrStdin())
 	if err != nil {
 		return nil, exitError{exitInvalid, err}
+	}
+	for _, doc := range docs {
+		for _, warning := range doc.Warnings {
+			note(cmd)("Warning: %v", warning)
+		}
 	}
 	for _, doc := range docs {
 		if api.Namespaced(doc.Object.GetObjectKind().GroupVersionKind().Kind) && doc.Object.GetNamespace() == api.DefaultNamespace {

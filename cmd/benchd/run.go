@@ -19,15 +19,20 @@ import (
 func newRunCommand(o *options) *cobra.Command {
 	var files []string
 	var recursive, quiet, replace bool
+	var settings overrides
 	cmd := &cobra.Command{
 		Use:   "run -f FILE",
 		Short: "Apply runs, follow them live and print their reports",
 		Long: `Apply runs, follow them live and print their reports. The exit code says how they ended. Ctrl-C leaves them going and says
-how to come back.`,
-		Args: cobra.NoArgs,
+how to come back. A file may hold a recipe. Flags for nodes, ports, timeout and monitoring win over what files say.`,
+		Example: "  benchd run -f run.yaml\n  benchd run --recipe recipe.yaml --server-nodes mel2001,mel2002 --client-nodes mel2003 --timeout 600",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			docs, err := o.readManifests(cmd, files, recursive)
+			docs, err := o.readManifests(cmd, append(files, settings.recipes...), recursive)
 			if err != nil {
+				return err
+			}
+			if err := settings.apply(cmd, o, docs); err != nil {
 				return err
 			}
 			c, dir, err := connectOrStart(cmd.Context(), o.home, note(cmd))
@@ -58,6 +63,9 @@ how to come back.`,
 		},
 	}
 	fileFlags(cmd, &files, &recursive)
+	cmd.Flags().Lookup("filename").Annotations = nil // --recipe will do
+	settings.register(cmd)
+	cmd.MarkFlagsOneRequired("filename", "recipe")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "do not show progress")
 	cmd.Flags().BoolVar(&replace, "replace", false, "delete runs of the same name first; result folders stay")
 	return cmd

@@ -17,9 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/controllers"
 	"github.com/benchd/benchd/home"
 	"github.com/benchd/benchd/server"
@@ -110,7 +108,7 @@ func serve(ctx context.Context, dir home.Dir, o serveOptions, cmd *cobra.Command
 	if err != nil {
 		return err
 	}
-	apiServer := server.New(server.Options{Store: st, Version: version, Registry: registry, Log: log, Admit: func(obj, _ api.Object) field.ErrorList { return admission(obj) }})
+	apiServer := server.New(server.Options{Store: st, Version: version, Registry: registry, Log: log, Admit: admitStored(st)})
 	return runTogether(ctx, log, dir, o, apiServer, manager, lease)
 }
 

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/controllers"
+	"github.com/benchd/benchd/manifest"
+	"github.com/benchd/benchd/plan"
+	"github.com/benchd/benchd/services"
+	"github.com/benchd/benchd/store"
+)
+
+// lookup finds a ServiceTemplate; nil when there is none.
+type lookup func(namespace, name string) *api.ServiceTemplate
+
+// admit is what is asked of an object beyond its shape: the rules that know services.
+func admit(obj api.Object, find lookup) field.ErrorList {
+	switch o := obj.(type) {
+	case *api.BenchmarkRun:
+		return admitRun(o.Namespace, &o.Spec, find)
+	case *api.BenchmarkSweep:
+		return admitSweep(o, find)
+	case *api.ServiceTemplate:
+		errs := services.ValidateTemplate(&o.Spec, field.NewPath("spec"))
+		if services.Known(o.Name) {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), o.Name, "is the name of a service that is built in: choose another one"))
+		}
+		return errs
+	}
+	return nil
+}
+
+// admitRun takes over the service's template, if it has one, fills in what depends on the service and checks it.
+func admitRun(namespace string, s *api.BenchmarkRunSpec, find lookup) field.ErrorList {
+	if s.Service.Template == nil && !services.Known(s.Service.Name) {
+		if t := find(namespace, s.Service.Name); t != nil {
+			s.Service.Template = &t.Spec
+		}
+	}
+	if t := s.Service.Template; t != nil && t.API != "" && s.Workload.API == api.APIChat {
+		s.Workload.API = t.API
+	}
+	services.SetDefaults(s)
+	return append(services.Validate(s), controllers.ValidateNodelists(s)...)
+}
+
+// checkedPoints is how many runs of a sweep are all checked before it is taken; of a larger one each value is, beside the first
+// ones of the other parameters.
+const checkedPoints = 500
+
+// admitSweep checks the runs that a sweep will make.
+func admitSweep(s *api.BenchmarkSweep, find lookup) field.ErrorList {
+	var all field.ErrorList
+	seen := map[string]bool{}
+	for _, p := range samplePoints(&s.Spec) {
+		run, err := plan.Run(s, p)
+		if err != nil {
+			return append(all, field.Invalid(field.NewPath("spec", "parameters"), field.OmitValueType{}, err.Error()))
+		}
+		api.SetDefaults(run)
+		errs := append(slices.DeleteFunc(api.Validate(run), func(e *field.Error) bool { return strings.HasPrefix(e.Field, "metadata") }), admitRun(s.Namespace, &run.Spec, find)...)
+		for _, e := range errs {
+			e = inSweep(s, p, e)
+			if key := e.Error(); !seen[key] {
+				seen[key] = true
+				all = append(all, e)
+			}
+		}
+		if len(all) > 20 {
+			break
+		}
+	}
+	return all
+}
+
+func samplePoints(s *api.BenchmarkSweepSpec) []plan.Point {
+	if plan.Total(s) <= checkedPoints {
+		return plan.Points(s)
+	}
+	first := map[string]any{}
+	for _, p := range s.Parameters {
+		first[p.Path] = p.Values[0]
+	}
+	var points []plan.Point
+	for _, p := range s.Parameters {
+		for _, value := range p.Values {
+			values := map[string]any{}
+			for path, v := range first {
+				values[path] = v
+			}
+			values[p.Path] = value
+			points = append(points, plan.Point{Values: values})
+		}
+	}
+	return points
+}
+
+// inSweep tells an error of a run as one of its sweep: at the values of the parameter that set the field, or in the template.
+func inSweep(s *api.BenchmarkSweep, point plan.Point, e *field.Error) *field.Error {
+	told := *e
+	for i, p := range s.Spec.Parameters {
+		if path := "spec." + p.Path; e.Field == path || strings.HasPrefix(e.Field, path+".") || strings.HasPrefix(e.Field, path+"[") || strings.ReplaceAll(strings.ReplaceAll(e.Field, "[", "."), "]", "") == path {
+			told.Field = fmt.Sprintf("spec.parameters[%d].values", i)
+			told.Detail = fmt.Sprintf("%s = %v: %s", p.Path, point.Values[p.Path], e.Detail)
+			return &told
+		}
+	}
+	told.Field = "spec.template." + e.Field
+	return &told
+}
+
+// admitFiles is the admission of files: templates are looked for in the files that are read together, then in the control plane,
+// if one is up.
+func (o *options) admitFiles(cmd *cobra.Command) manifest.Admission {
+	return func(obj api.Object, all []api.Object) field.ErrorList {
+		return admit(obj, func(namespace, name string) *api.ServiceTemplate {
+			for _, other := range all {
+				if t, ok := other.(*api.ServiceTemplate); ok && t.Name == name && t.Namespace == namespace {
+					return t
+				}
+			}
+			return o.storedTemplate(cmd.Context(), namespace, name)
+		})
+	}
+}
+
+// storedTemplate asks the control plane, without starting one.
+func (o *options) storedTemplate(ctx context.Context, namespace, name string) *api.ServiceTemplate {
+	if namespace == api.DefaultNamespace {
+		namespace = o.namespace
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := connectRunning(ctx, o.home)
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	obj, err := c.Get(ctx, api.KindServiceTemplate, namespace, name)
+	if err != nil {
+		return nil // the error that names the service says enough
+	}
+	t, _ := obj.(*api.ServiceTemplate)
+	return t
+}
+
+// keepTemplate leaves a run that has begun with the template that it was applied with.
+func keepTemplate(obj, old api.Object) {
+	before, ok := old.(*api.BenchmarkRun)
+	if !ok || before.Status.AllocationRef == nil || before.Spec.Service.Template == nil {
+		return
+	}
+	if run, ok := obj.(*api.BenchmarkRun); ok && run.Spec.Service.Template == nil && run.Spec.Service.Name == before.Spec.Service.Name {
+		run.Spec.Service.Template = before.Spec.Service.Template
+	}
+}
+
+// admitStored is the admission of the control plane: templates are looked for in its store.
+func admitStored(st *store.Store) func(obj, old api.Object) field.ErrorList {
+	return func(obj, old api.Object) field.ErrorList {
+		keepTemplate(obj, old)
+		return admit(obj, func(namespace, name string) *api.ServiceTemplate {
+			t, err := store.Get[*api.ServiceTemplate](context.Background(), st, namespace, name)
+			if err != nil {
+				return nil
+			}
+			return t
+		})
+	}
+}
