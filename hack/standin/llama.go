@@ -4,10 +4,9 @@ package main
 //
 // Sources: ggml-org/llama.cpp, tools/server/README.md (commit 00dc8057: options, choices, variables; those of samplers beyond
 // the usual, of CPU masks and of drafts are left out and so refused here), common/arg.cpp (copies: how a command line is read
-// and refused).
+// and refused), tools/server/server-http.cpp (copies: what needs a key, and what is answered while the model loads).
 //
-// Not verified: the bodies of /health while loading and of a wrong key, which have long been as they are here, and the
-// build number. The README of that commit gives 9931 as the default port, where it was 8080 for years.
+// Not verified: what is said of a port in use and of a model that is not there, and the build number. The README of that commit gives 9931 as the default port, where it was 8080 for years.
 
 import (
 	"context"
@@ -242,7 +241,8 @@ func llamaKeys(p *parsed) ([]string, error) {
 	return keys, nil
 }
 
-// llamaHandler is the HTTP API, which is there before the model: it says 503 until then.
+// llamaHandler is the HTTP API, which is there before the model: it says 503 until then, but for the list of models. The key
+// is looked at first.
 func (c *call) llamaHandler(p *parsed, keys []string, ready *atomic.Bool) (http.Handler, error) {
 	names := strings.Split(p.text("alias", p.text("model", p.text("hf-repo", p.text("model-url", "")))), ",")
 	length := p.number("ctx-size", 0)
@@ -289,15 +289,16 @@ func (c *call) llamaHandler(p *parsed, keys []string, ready *atomic.Bool) (http.
 		llamaError(w, http.StatusNotFound, "not_found_error", "File Not Found")
 	})
 	open := []string{"/health", "/v1/health", "/models", "/v1/models", "/api/tags", "/"}
-	guarded := bearer(mux, keys, func(path string) bool { return slices.Contains(open, path) }, func(w http.ResponseWriter, _ *http.Request) {
-		llamaError(w, http.StatusUnauthorized, "authentication_error", "Invalid API Key")
-	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !ready.Load() {
+	early := []string{"/models", "/v1/models", "/api/tags"}
+	state := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !ready.Load() && !slices.Contains(early, r.URL.Path) {
 			llamaError(w, http.StatusServiceUnavailable, "unavailable_error", "Loading model")
 			return
 		}
-		guarded.ServeHTTP(w, r)
+		mux.ServeHTTP(w, r)
+	})
+	return bearer(state, keys, func(path string) bool { return slices.Contains(open, path) }, func(w http.ResponseWriter, _ *http.Request) {
+		llamaError(w, http.StatusUnauthorized, "authentication_error", "Invalid API Key")
 	}), nil
 }
 

@@ -4,7 +4,7 @@ package main
 //
 // Sources, all of sgl-project/sglang: docs/advanced_features/server_arguments.md (commit 004813e1: the options with types and
 // choices; those of speculative decoding, LoRA, MoE, disaggregation and of other vendors' hardware are left out and so
-// refused here), docs on multi-node deployment, python/sglang/srt/entrypoints/http_server.py and utils.py (copies: health,
+// refused here), check_server_args of python/sglang/srt/server_args.py (copies), docs on multi-node deployment, python/sglang/srt/entrypoints/http_server.py and utils.py (copies: health,
 // API key).
 //
 // Not verified: the words of refusals about GPUs and nodes; that no variable of the environment holds the API key; that a
@@ -151,6 +151,8 @@ func (c *call) sglangServe(ctx context.Context, prog string, args []string) int 
 		return c.raise("AssertionError", "sizes must be positive")
 	case (tp*pp)%nnodes != 0:
 		return c.raise("AssertionError", "tp_size must be divisible by number of nodes")
+	case dp > 1 && nnodes != 1 && !p.on("enable-dp-attention"):
+		return c.raise("AssertionError", "multi-node data parallel is not supported unless dp attention!")
 	case rank < 0 || rank >= nnodes:
 		return c.raise("AssertionError", "node_rank must be less than nnodes")
 	case nnodes > 1 && !p.has("dist-init-addr"):

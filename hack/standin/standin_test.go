@@ -271,6 +271,7 @@ func otherRefusals(port string) map[string]refusal {
 		"sglang: no model":         {gpus4, "python3 -m sglang.launch_server --tp 2", 2, "the following arguments are required: --model-path"},
 		"sglang: underscores":      {gpus4, "sglang serve --model-path m --tp_size 2", 2, "unrecognized arguments: --tp_size 2"},
 		"sglang: nodes":            {gpus4, "sglang serve --model-path m --tp 8 --nnodes 2", 1, "dist_init_addr"},
+		"sglang: data and nodes":   {gpus4, "sglang serve --model-path m --tp 2 --dp 2 --nnodes 2 --dist-init-addr 127.0.0.1:1", 1, "multi-node data parallel is not supported unless dp attention!"},
 		"sglang: too many GPUs":    {gpus4, "sglang serve --model-path m --tp 8", 1, "invalid device ordinal"},
 		"sglang: memory":           {gpus4, "sglang serve --model-path m --mem-fraction-static 1.2", 1, "mem_fraction_static"},
 		"python: module":           {nil, "python3 -m nothing", 1, "No module named nothing"},

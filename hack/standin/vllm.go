@@ -4,9 +4,10 @@ package main
 //
 // Sources, all of vllm-project/vllm: vllm/entrypoints/cli/serve.py (commit 00a5fdd2), vllm/config/parallel.py (00193b82),
 // vllm/v1/executor/ray_utils.py (0057add1), vllm/utils/argparse_utils.py (00da11e3), vllm/entrypoints/openai/cli_args.py
-// (00522333), create_engine_config of vllm/engine/arg_utils.py (a copy of about 0.14).
+// (00522333), create_engine_config of vllm/engine/arg_utils.py (a copy of about 0.14),
+// vllm/transformers_utils/config.py (a copy).
 //
-// Not verified: the words with which a directory without a config.json is refused, and the exit code after SIGTERM.
+// Not verified: the exit code after SIGTERM (taken as 0), and the words about a port in use.
 
 import (
 	"context"
@@ -179,7 +180,7 @@ func (s *vllmServer) checkModel() int {
 	case local:
 		data, err := os.ReadFile(filepath.Join(s.model, "config.json"))
 		if err != nil {
-			return s.invalid("ModelConfig", "  Value error, Invalid repository ID or local directory specified: '%s'.", s.model)
+			return s.invalid("ModelConfig", "  Value error, Invalid repository ID or local directory specified: '%s'.\nPlease verify the following requirements:\n1. Provide a valid Hugging Face repository ID.\n2. Specify a local directory that contains a recognized configuration file.\n   - For Hugging Face models: ensure the presence of a 'config.json'.", s.model)
 		}
 		var config struct {
 			Length int `json:"max_position_embeddings"`
