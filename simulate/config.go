@@ -22,6 +22,8 @@ const (
 type Config struct {
 	// Model is the one model served; a request for another is answered with 404.
 	Model string `json:"model,omitempty"`
+	// Aliases are further names that the model may be asked for under; answers and metrics say Model.
+	Aliases []string `json:"aliases,omitempty"`
 	// MaxModelLen is the context length: a request whose prompt and max_tokens exceed it is answered with 400.
 	MaxModelLen int `json:"maxModelLen,omitempty"`
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -101,7 +102,7 @@ func (x *exchange) run(r *http.Request) error {
 
 // accepts checks a well-formed request against what is served.
 func (s *Server) accepts(g *generation) error {
-	if g.model != "" && g.model != s.cfg.Model {
+	if g.model != "" && g.model != s.cfg.Model && !slices.Contains(s.cfg.Aliases, g.model) {
 		return refuse(http.StatusNotFound, "model", "the model %q does not exist; this server has %q", g.model, s.cfg.Model)
 	}
 	output := g.target(s.cfg.OutputTokens)

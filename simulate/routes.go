@@ -78,10 +78,14 @@ func (s *Server) serveVersion(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) serveModels(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": []any{map[string]any{
-		"id": s.cfg.Model, "object": "model", "created": s.zero.Unix(), "owned_by": "benchd",
-		"root": s.cfg.Model, "parent": nil, "max_model_len": s.cfg.MaxModelLen,
-	}}})
+	var models []any
+	for _, name := range append([]string{s.cfg.Model}, s.cfg.Aliases...) {
+		models = append(models, map[string]any{
+			"id": name, "object": "model", "created": s.zero.Unix(), "owned_by": "benchd",
+			"root": s.cfg.Model, "parent": nil, "max_model_len": s.cfg.MaxModelLen,
+		})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": models})
 }
 
 // serveTokenize answers in vLLM's shape, for a prompt or for messages.

@@ -215,3 +215,17 @@ func TestRequestIDIsTakenOver(t *testing.T) {
 		})
 	}
 }
+
+func TestAliases(t *testing.T) {
+	for body, want := range map[string]int{
+		`{"prompt":"a","model":"m"}`: 200, `{"prompt":"a","model":"n"}`: 200, `{"prompt":"a","model":"o"}`: 404,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := start(t, Config{Model: "m", Aliases: []string{"n"}})
+			status, text := f.do("/v1/completions", body)
+			if status != want || want == 200 && !strings.Contains(text, `"model":"m"`) {
+				t.Errorf("%s: %d %s", body, status, text)
+			}
+		})
+	}
+}
