@@ -101,8 +101,9 @@ type Process struct {
 	Env map[string]string
 	// Await is an address that must accept connections before the process is started.
 	Await string
-	// Ready is a text in its output that says it is up; without one, a process that runs is.
-	Ready string
+	// Ready is a text in its output that says it is up; without one, a process that runs is. Late is a stable word for a process
+	// that does not say it in time.
+	Ready, Late string
 	// Gate must hold before the process is started, and as long as it runs.
 	Gate *Gate
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,7 +158,7 @@ func (s *server) startProcess(ctx context.Context, processes *processes, p servi
 	case <-proc.exited:
 		return &exitedError{proc}
 	case <-ctx.Done():
-		return fmt.Errorf("%s did not say %q in time: see its log", strings.Join(p.Args, " "), p.Ready)
+		return &gateError{cmp.Or(p.Late, reasonHealth), fmt.Errorf("%s did not say %q in time: see its log, and check that the server's nodes reach each other", strings.Join(p.Args, " "), p.Ready)}
 	}
 }
 
