@@ -148,9 +148,6 @@ func podman(spec *api.ContainerSpec, image string, p Process) Command {
 	case api.GPUAMD:
 		args = append(args, "--device=/dev/kfd", "--device=/dev/dri", "--security-opt=label=disable", "--group-add=keep-groups")
 	}
-	if p.Shared {
-		args = append(args, "--volume="+filepath.Join(p.Folder, "tmp")+":/tmp:rw")
-	}
 	for _, bind := range slices.Concat(spec.Binds, p.Binds) {
 		args = append(args, "--volume="+bind)
 	}

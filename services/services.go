@@ -69,6 +69,9 @@ type Launch struct {
 	APIKey string
 	// Logs is a folder of this node for files of the service's own.
 	Logs string
+	// Scratch is a short-lived folder of this node's own disk, of the same name on all nodes of the server: for sockets, whose
+	// paths are short and which network file systems know nothing of.
+	Scratch string
 	// Replica is the server's name.
 	Replica string
 	// Nodes are the addresses of all nodes of the server, the first one's first; Node is this one's place among them.

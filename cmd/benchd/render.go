@@ -95,7 +95,7 @@ func renderServers(say func(string, ...any), manifest *node.Manifest, binary str
 		for part, rank := range r.Ranks {
 			processes, err := service.Launch(services.Launch{
 				Binary: binary, Spec: manifest.Service, Address: addresses[part], Port: r.Port, GPUs: r.GPUs, CPUs: manifest.CPUs, APIKey: "KEY",
-				Logs: folder.Logs("NODE"), Replica: r.Name, Nodes: addresses, Node: part,
+				Logs: folder.Logs("NODE"), Scratch: "/tmp/benchd-UID-" + r.Name, Replica: r.Name, Nodes: addresses, Node: part,
 			})
 			if err != nil {
 				return err

@@ -149,6 +149,7 @@ func (a *agent) serve(ctx context.Context) error {
 	if *a.manifest.Monitor.Enabled {
 		go a.sample(ctx)
 	}
+	defer a.removeScratch() // once all processes have ended
 	processes := newProcesses(a.manifest.GraceTime.Duration, a.log)
 	defer processes.stopAll()
 	for _, s := range a.servers {
@@ -185,6 +186,14 @@ func (a *agent) follow(ctx context.Context) error {
 			if silent := time.Since(a.zero) - heard; silent > limit {
 				return fmt.Errorf("the lead has not been heard of for %s: ending what runs on this node", silent.Round(time.Second))
 			}
+		}
+	}
+}
+
+func (a *agent) removeScratch() {
+	for _, s := range a.servers {
+		if err := os.RemoveAll(s.scratch()); err != nil {
+			a.log.Warn("remove a server's folder on the node's disk", "error", err)
 		}
 	}
 }

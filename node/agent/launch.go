@@ -57,22 +57,30 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 	return command, nil
 }
 
-// ownBinds are mounts that the process needs although the user does not name them: benchd itself and the node's log folder,
-// for the simulated server, and none otherwise.
+// ownBinds are mounts that the process needs although the user does not name them: its folder on the node's disk, and, for the
+// simulated server, benchd itself and the node's log folder.
 func (s *server) ownBinds(p services.Process, folder string) []string {
-	if s.agent.manifest.Container.Runtime == api.RuntimeNone || p.Args[0] != s.binary {
-		return nil
+	var binds []string
+	if s.agent.manifest.Container.Runtime == api.RuntimePodman || s.agent.manifest.Container.Runtime == api.RuntimePyxis {
+		binds = append(binds, s.scratch()+":"+s.scratch()) // the others mount the node's /tmp by themselves
 	}
-	return []string{s.binary + ":" + s.binary + ":ro", filepath.Dir(folder) + ":" + filepath.Dir(folder) + ":rw"}
+	if p.Args[0] == s.binary {
+		binds = append(binds, s.binary+":"+s.binary, filepath.Dir(folder)+":"+filepath.Dir(folder))
+	}
+	return binds
+}
+
+// scratch is the server's folder on the node's own disk. All nodes of the server call it the same, for some services have one
+// node say where the others keep their files.
+func (s *server) scratch() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("benchd-%.8s-%s", s.agent.manifest.Allocation.UID, s.replica.Name))
 }
 
 // privateFolder is where this server's containers keep files of their own on this node.
 func (s *server) privateFolder() (string, error) {
 	dir := filepath.Join(s.agent.folder.Logs(s.agent.opts.Node), "."+s.replica.Name)
-	for _, d := range []string{dir, filepath.Join(dir, "tmp")} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return "", fmt.Errorf("make the server's own folder: %w", err)
-		}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the server's own folder: %w", err)
 	}
 	return dir, nil
 }

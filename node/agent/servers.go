@@ -115,13 +115,16 @@ func (s *server) start(ctx context.Context, processes *processes) ([]services.Pr
 			return nil, err
 		}
 	}
+	if err := os.MkdirAll(s.scratch(), 0o700); err != nil {
+		return nil, fmt.Errorf("make the server's folder on the node's own disk: %w", err)
+	}
 	addresses, err := s.nodeAddresses(ctx)
 	if err != nil {
 		return nil, err
 	}
 	parts, err := service.Launch(services.Launch{
 		Binary: s.binary, Spec: a.manifest.Service, Address: a.address, Port: s.replica.Port, GPUs: s.replica.GPUs, CPUs: a.manifest.CPUs,
-		APIKey: apiKey(a.token), Logs: a.folder.Logs(a.opts.Node), Replica: s.replica.Name, Nodes: addresses, Node: s.part,
+		APIKey: apiKey(a.token), Logs: a.folder.Logs(a.opts.Node), Scratch: s.scratch(), Replica: s.replica.Name, Nodes: addresses, Node: s.part,
 	})
 	if err != nil {
 		return nil, err
