@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -148,7 +149,7 @@ func podman(spec *api.ContainerSpec, image string, p Process) Command {
 	case api.GPUAMD:
 		args = append(args, "--device=/dev/kfd", "--device=/dev/dri", "--security-opt=label=disable", "--group-add=keep-groups")
 	}
-	for _, bind := range slices.Concat(spec.Binds, p.Binds) {
+	for _, bind := range mounts(spec, &p) {
 		args = append(args, "--volume="+bind)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Env)) {
@@ -178,7 +179,19 @@ func charliecloud(spec *api.ContainerSpec, image string, p Process) Command {
 		args = append(args, "--bind="+source+":"+destination)
 	}
 	args = append(args, spec.Args...)
-	return Command{Args: append(append(args, image, "--"), p.Args...)}
+	return Command{Args: append(append(args, image, "--"), p.Args...), Env: whoami()}
+}
+
+// whoami is what ch-run insists on and a job's environment may lack.
+func whoami() map[string]string {
+	if os.Getenv("USER") != "" {
+		return nil
+	}
+	me, err := user.Current()
+	if err != nil {
+		return nil // ch-run will say so
+	}
+	return map[string]string{"USER": me.Username}
 }
 
 func (p *Process) environmentFile() string { return filepath.Join(p.Folder, p.Name+".env") }
@@ -207,7 +220,7 @@ func pyxis(spec *api.ContainerSpec, image string, p Process) Command {
 	if p.Shared {
 		args = append(args, "--container-name=benchd")
 	}
-	if binds := slices.Concat(spec.Binds, p.Binds); len(binds) > 0 {
+	if binds := mounts(spec, &p); len(binds) > 0 {
 		args = append(args, "--container-mounts="+strings.Join(binds, ","))
 	}
 	if len(p.Env) > 0 {
@@ -229,6 +242,20 @@ func pyxisImage(image string) string {
 		return "docker://" + host + "#" + name
 	}
 	return image
+}
+
+// mounts are all binds, each with its destination: podman would take a lone path for a new volume.
+func mounts(spec *api.ContainerSpec, p *Process) []string {
+	var all []string
+	for _, bind := range slices.Concat(spec.Binds, p.Binds) {
+		source, destination, mode := SplitBind(bind)
+		whole := source + ":" + destination
+		if mode != "" {
+			whole += ":" + mode
+		}
+		all = append(all, whole)
+	}
+	return all
 }
 
 // SplitBind takes a bind apart. The destination is the source where none is named, the mode empty where none is.

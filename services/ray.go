@@ -55,7 +55,7 @@ func (c *rayCluster) address() string {
 func (c *rayCluster) env() map[string]string {
 	sum := sha256.Sum256([]byte("ray:" + c.launch.APIKey))
 	return map[string]string{
-		"RAY_ADDRESS": c.address(), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": hex.EncodeToString(sum[:16]),
+		"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": hex.EncodeToString(sum[:16]),
 		// Not /tmp/ray, which may be another user's.
 		"RAY_TMPDIR": c.launch.Scratch, "RAY_USAGE_STATS_ENABLED": "0", "VLLM_HOST_IP": c.launch.Address,
 	}

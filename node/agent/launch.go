@@ -43,7 +43,7 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 		env = container.Environment(os.Environ(), env)
 	}
 	command, err := container.Wrap(spec, container.Process{
-		Name: s.logName(p), Args: p.Args, Env: env, Folder: folder, Binds: s.ownBinds(p, folder), GPUs: len(s.replica.GPUs) > 0,
+		Name: fmt.Sprintf("%.8s-%s", s.agent.manifest.Allocation.UID, s.logName(p)), Args: p.Args, Env: env, Folder: folder, Binds: s.ownBinds(p, folder), GPUs: len(s.replica.GPUs) > 0,
 		Node: s.agent.opts.Node, Shared: len(s.replica.Ranks) > 1,
 	})
 	if err != nil {
