@@ -37,6 +37,8 @@ type Process struct {
 type Command struct {
 	Args []string
 	Env  map[string]string
+	// CleanUp is a command that takes away what a container leaves when its process is killed; none for most runtimes.
+	CleanUp []string
 }
 
 // passed are variables of the node that a container is given although its environment is its own: which GPUs it may use,
@@ -164,7 +166,10 @@ func podman(spec *api.ContainerSpec, image string, p Process) Command {
 		args = append(args, "--rootfs")
 		image += ":O" // an overlay, so that no run changes the image
 	}
-	return Command{Args: append(append(args, image), p.Args...), Env: p.Env}
+	return Command{
+		Args: append(append(args, image), p.Args...), Env: p.Env,
+		CleanUp: []string{"podman", "rm", "--force", "--ignore", "--time=0", "benchd-" + p.Name},
+	}
 }
 
 // charliecloud runs an image folder in this process's place. Variables go by a file that its owner alone can read.

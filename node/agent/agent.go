@@ -149,7 +149,7 @@ func (a *agent) serve(ctx context.Context) error {
 	if *a.manifest.Monitor.Enabled {
 		go a.sample(ctx)
 	}
-	defer a.removeScratch() // once all processes have ended
+	defer a.cleanUp() // once all processes have ended
 	processes := newProcesses(a.manifest.GraceTime.Duration, a.log)
 	defer processes.stopAll()
 	for _, s := range a.servers {
@@ -190,10 +190,10 @@ func (a *agent) follow(ctx context.Context) error {
 	}
 }
 
-func (a *agent) removeScratch() {
+func (a *agent) cleanUp() {
 	for _, s := range a.servers {
-		if err := os.RemoveAll(s.scratch()); err != nil {
-			a.log.Warn("remove a server's folder on the node's disk", "error", err)
+		if err := s.cleanUp(); err != nil {
+			a.log.Warn("take away what a server left", "server", s.replica.Name, "error", err)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 		env = container.Environment(os.Environ(), env)
 	}
 	command, err := container.Wrap(spec, container.Process{
-		Name: fmt.Sprintf("%.8s-%s", s.agent.manifest.Allocation.UID, s.logName(p)), Args: p.Args, Env: env, Folder: folder, Binds: s.ownBinds(p, folder), GPUs: len(s.replica.GPUs) > 0,
+		Name: fmt.Sprintf("%.8s-%s-%s", s.agent.manifest.Allocation.UID, s.agent.opts.Node, s.logName(p)), Args: p.Args, Env: env, Folder: folder, Binds: s.ownBinds(p, folder), GPUs: len(s.replica.GPUs) > 0,
 		Node: s.agent.opts.Node, Shared: len(s.replica.Ranks) > 1,
 	})
 	if err != nil {
@@ -52,6 +52,11 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 	program, err := s.find(command.Args[0])
 	if err != nil {
 		return command, err
+	}
+	if len(command.CleanUp) > 0 {
+		s.mu.Lock()
+		s.cleanUps[strings.Join(command.CleanUp, "\x00")] = command.CleanUp
+		s.mu.Unlock()
 	}
 	command.Args = append([]string{program}, command.Args[1:]...)
 	return command, nil
@@ -68,6 +73,26 @@ func (s *server) ownBinds(p services.Process, folder string) []string {
 		binds = append(binds, s.binary+":"+s.binary, filepath.Dir(folder)+":"+filepath.Dir(folder))
 	}
 	return binds
+}
+
+// cleanUpTimeout bounds the taking away of one container.
+const cleanUpTimeout = 20 * time.Second
+
+// cleanUp takes away what is left once the processes have ended: containers that were killed, and the folder on the node's disk.
+func (s *server) cleanUp() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, args := range s.cleanUps {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanUpTimeout)
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.WaitDelay = time.Second
+		if out, err := cmd.CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out))
+		}
+		cancel()
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.scratch()))...)
 }
 
 // scratch is the server's folder on the node's own disk. All nodes of the server call it the same, for some services have one

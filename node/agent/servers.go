@@ -50,6 +50,8 @@ type server struct {
 	mu    sync.Mutex
 	state node.ServerState
 	procs []*process
+	// cleanUps are the commands that take away what its containers may leave.
+	cleanUps map[string][]string
 }
 
 // newServers returns the parts of servers that this node is to run, not yet started.
@@ -60,7 +62,7 @@ func (a *agent) newServers() []*server {
 		if part < 0 {
 			continue
 		}
-		s := &server{replica: replica, agent: a, part: part, died: make(chan struct{})}
+		s := &server{replica: replica, agent: a, part: part, died: make(chan struct{}), cleanUps: map[string][]string{}}
 		if part == 0 {
 			s.url = "http://" + net.JoinHostPort(a.address, strconv.Itoa(int(replica.Port)))
 		}
