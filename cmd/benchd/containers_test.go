@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,15 +59,19 @@ func TestContainers(t *testing.T) {
 	contained := func(s *api.BenchmarkRunSpec) {
 		s.Container = api.ContainerSpec{
 			Runtime: api.RuntimeCharliecloud, Image: image, Binds: []string{models + ":/models"},
-			Env: map[string]string{"STANDIN_GPUS": "4", "QUOTED": `it's "$HOME" \n`},
+			Env:     map[string]string{"STANDIN_GPUS": "4", "QUOTED": `it's "$HOME" \n`},
+			Secrets: map[string]api.SecretSource{"HF_TOKEN": {Env: "MY_HF_TOKEN"}},
 		}
 	}
-	p := newPlane(t).ready()
+	p := newPlane(t, "MY_HF_TOKEN="+plantedEnv).ready()
 	p.create(newRun("ollama", served(t, "ollama", "llama2", config("models", "/models")), contained))
 	p.create(newRun("ray", served(t, "vllm", "org/model", nodes(2, 2)), contained))
+	var uids []string
 	for _, name := range []string{"ollama", "ray"} {
 		run := p.until(name, time.Minute, api.RunCompleted)
-		checkServed(t, run, p.allocation(name+"-1"))
+		a := p.allocation(name + "-1")
+		checkServed(t, run, a)
+		uids = append(uids, string(a.UID))
 	}
 	if found, err := filepath.Glob(filepath.Join(models, "manifests", "*", "*", "llama2", "*")); err != nil || len(found) != 1 {
 		t.Errorf("the model was pulled to %v (%v), want the folder that is bound", found, err)
@@ -74,4 +80,15 @@ func TestContainers(t *testing.T) {
 	p.failed("nobind", api.FailureUser, "BindSourceMissing")
 	p.create(newRun("noimage", once, served(t, "ollama", "llama2"), contained, func(s *api.BenchmarkRunSpec) { s.Container.Image = image + "s" }))
 	p.failed("noimage", api.FailureUser, "ContainerImageMissing")
+	p.eventually(30*time.Second, "the jobs have ended", func(context.Context) (bool, string) {
+		left := p.processes()
+		return len(left) == 1, strings.Join(left, "\n")
+	})
+	p.kill()
+	grepHome(t, p)
+	for _, uid := range uids {
+		if left, err := filepath.Glob(filepath.Join(os.TempDir(), "benchd-"+uid[:8]+"-*")); err != nil || len(left) > 0 {
+			t.Errorf("left on the node's disk: %v (%v)", left, err)
+		}
+	}
 }

@@ -134,7 +134,7 @@ func renderProcess(say func(string, ...any), manifest *node.Manifest, r node.Rep
 	}
 	maps.Copy(env, p.Env)
 	command, err := container.Describe(&manifest.Container, container.Process{
-		Name: name, Args: p.Args, Env: env, Folder: filepath.Join(folder.Logs("NODE"), "."+r.Name), GPUs: len(r.GPUs) > 0, Node: "NODE", Shared: len(r.Ranks) > 1,
+		Name: name, Args: p.Args, Env: env, Folder: "/tmp/benchd-UID-" + r.Name, GPUs: len(r.GPUs) > 0, Node: "NODE", Shared: len(r.Ranks) > 1,
 	})
 	if err != nil {
 		return err

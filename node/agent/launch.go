@@ -26,10 +26,6 @@ import (
 // commandFor makes a service's process into the command that this node runs: in its container, or found on PATH.
 func (s *server) commandFor(p services.Process) (container.Command, error) {
 	spec := &s.agent.manifest.Container
-	folder, err := s.privateFolder()
-	if err != nil {
-		return container.Command{}, err
-	}
 	env := maps.Clone(spec.Env)
 	if env == nil {
 		env = map[string]string{}
@@ -43,7 +39,7 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 		env = container.Environment(os.Environ(), env)
 	}
 	command, err := container.Wrap(spec, container.Process{
-		Name: fmt.Sprintf("%.8s-%s-%s", s.agent.manifest.Allocation.UID, s.agent.opts.Node, s.logName(p)), Args: p.Args, Env: env, Folder: folder, Binds: s.ownBinds(p, folder), GPUs: len(s.replica.GPUs) > 0,
+		Name: fmt.Sprintf("%.8s-%s-%s", s.agent.manifest.Allocation.UID, s.agent.opts.Node, s.logName(p)), Args: p.Args, Env: env, Folder: s.scratch(), Binds: s.ownBinds(p), GPUs: len(s.replica.GPUs) > 0,
 		Node: s.agent.opts.Node, Shared: len(s.replica.Ranks) > 1,
 	})
 	if err != nil {
@@ -64,13 +60,14 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 
 // ownBinds are mounts that the process needs although the user does not name them: its folder on the node's disk, and, for the
 // simulated server, benchd itself and the node's log folder.
-func (s *server) ownBinds(p services.Process, folder string) []string {
+func (s *server) ownBinds(p services.Process) []string {
 	var binds []string
 	if s.agent.manifest.Container.Runtime == api.RuntimePodman || s.agent.manifest.Container.Runtime == api.RuntimePyxis {
 		binds = append(binds, s.scratch()+":"+s.scratch()) // the others mount the node's /tmp by themselves
 	}
 	if p.Args[0] == s.binary {
-		binds = append(binds, s.binary+":"+s.binary, filepath.Dir(folder)+":"+filepath.Dir(folder))
+		logs := s.agent.folder.Logs(s.agent.opts.Node)
+		binds = append(binds, s.binary+":"+s.binary, logs+":"+logs)
 	}
 	return binds
 }
@@ -99,15 +96,6 @@ func (s *server) cleanUp() error {
 // node say where the others keep their files.
 func (s *server) scratch() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("benchd-%.8s-%s", s.agent.manifest.Allocation.UID, s.replica.Name))
-}
-
-// privateFolder is where this server's containers keep files of their own on this node.
-func (s *server) privateFolder() (string, error) {
-	dir := filepath.Join(s.agent.folder.Logs(s.agent.opts.Node), "."+s.replica.Name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make the server's own folder: %w", err)
-	}
-	return dir, nil
 }
 
 // find looks for a program in the folders of container.path, then on PATH.
