@@ -140,3 +140,35 @@ func TestChecks(t *testing.T) {
 		}
 	}
 }
+
+func TestPlanPull(t *testing.T) {
+	for name, tc := range map[string]struct {
+		runtime        api.Runtime
+		reference      string
+		target, failed string
+		words          string
+	}{
+		"apptainer":       {api.RuntimeApptainer, "docker://ollama/ollama:latest", "/i/ollama_ollama_latest.sif", "", "apptainer pull --force /i/.ollama_ollama_latest.part.sif docker://ollama/ollama:latest"},
+		"by digest":       {api.RuntimeSingularity, "docker://a/b@sha256:00", "/i/a_b_sha256_00.sif", "", "singularity pull"},
+		"a SIF registry":  {api.RuntimeApptainer, "oras://ghcr.io/a/b:1", "/i/ghcr.io_a_b_1.sif", "", "oras://ghcr.io/a/b:1"},
+		"charliecloud":    {api.RuntimeCharliecloud, "docker://ollama/ollama:latest", "/i/ollama_ollama_latest", "", "pull ollama/ollama:latest /i/.ollama_ollama_latest.part"},
+		"pyxis":           {api.RuntimePyxis, "docker://nvcr.io/nvidia/x:1", "/i/nvcr.io_nvidia_x_1.sqsh", "", "enroot import --output /i/.nvcr.io_nvidia_x_1.part.sqsh docker://nvcr.io#nvidia/x:1"},
+		"podman":          {api.RuntimePodman, "docker://ollama/ollama", "", "", "podman pull ollama/ollama"},
+		"no runtime":      {api.RuntimeNone, "docker://a/b", "", "are fetched by", ""},
+		"a path":          {api.RuntimeApptainer, "/i/x.sif", "", "is no reference", ""},
+		"an option":       {api.RuntimeApptainer, "docker://--help", "", "is no reference", ""},
+		"another scheme":  {api.RuntimePodman, "oras://a/b", "", "docker:// references alone", ""},
+		"a shell's words": {api.RuntimeCharliecloud, "docker://a;rm -rf b", "", "is no reference", ""},
+	} {
+		got, err := PlanPull(tc.runtime, tc.reference, "/i")
+		if tc.failed != "" {
+			if err == nil || !strings.Contains(err.Error(), tc.failed) {
+				t.Errorf("%s: %v, want %q", name, err, tc.failed)
+			}
+			continue
+		}
+		if err != nil || got.Target != tc.target || !strings.Contains(strings.Join(got.Args, " "), tc.words) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
