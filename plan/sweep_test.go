@@ -58,6 +58,25 @@ func TestPoints(t *testing.T) {
 	})
 }
 
+func TestKept(t *testing.T) {
+	run := &api.BenchmarkRun{Spec: api.BenchmarkRunSpec{Service: api.ServiceSpec{Name: "dummy"}}}
+	api.SetDefaults(run)
+	for path, tc := range map[string]struct {
+		value any
+		want  bool
+	}{
+		"workload.prompts.tokens":      {0.0, false},
+		"workload.load.rate":           {0.0, true},
+		"workload.load.clientsPerNode": {2.0, true},
+		"cluster":                      {"", false},
+		"service.config.depth":         {0.0, true},
+	} {
+		if got := Kept(&run.Spec, path, tc.value); got != tc.want {
+			t.Errorf("%s = %v: %t, want %t", path, tc.value, got, tc.want)
+		}
+	}
+}
+
 func TestRunRefuses(t *testing.T) {
 	for path, want := range map[string]string{
 		"workload.lod.rate":          `unknown field "lod"`,
