@@ -13,6 +13,7 @@ import (
 	"time"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/client"
 )
 
 // standIns is a folder of executables that play the inference servers and refuse what the real ones would.
@@ -60,6 +61,9 @@ func served(t testing.TB, service, model string, change ...func(*api.BenchmarkRu
 
 // gpus makes devices where the cluster has none to give: the embedded one.
 func gpus(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_GPUS"] = "4" }
+
+// slowPull makes a pull long enough to be seen.
+func slowPull(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_PULL"] = "2s" }
 
 func nodes(servers, perReplica int32) func(*api.BenchmarkRunSpec) {
 	return func(s *api.BenchmarkRunSpec) {
@@ -113,7 +117,7 @@ func serviceCases(t testing.TB) map[string]func(*api.BenchmarkRunSpec) {
 		t.Fatal(err)
 	}
 	return map[string]func(*api.BenchmarkRunSpec){
-		"ollama-two": served(t, "ollama", "llama2", nodes(2, 1), config("models", modelFolder(t)), config("gpuLayers", 8), config("numParallel", 4), config("keepAlive", "1h")),
+		"ollama-two": served(t, "ollama", "llama2", nodes(2, 1), slowPull, config("models", modelFolder(t)), config("gpuLayers", 8), config("numParallel", 4), config("keepAlive", "1h")),
 		"vllm-one":   served(t, "vllm", "org/model", config("maxModelLen", 2048), config("gpuMemoryUtilization", 0.7), config("servedModelName", "short")),
 		"vllm-ray":   served(t, "vllm", "org/model", nodes(2, 2), config("ray", map[string]any{"numCpusPerNode": 4})),
 		"vllm-own":   served(t, "vllm", "org/model", nodes(2, 2), config("backend", "mp")),
@@ -150,6 +154,19 @@ func TestEmbeddedServices(t *testing.T) {
 	for name := range cases {
 		run := p.until(name, 2*time.Minute, api.RunCompleted)
 		checkServed(t, run, p.allocation(name+"-1"))
+	}
+	events, err := p.api.List(t.Context(), api.KindEvent, client.ListOptions{Namespace: "default"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pulls := 0
+	for _, obj := range events.Items {
+		if e, ok := obj.(*api.Event); ok && e.Reason == "Preparing" && strings.Contains(e.Message, "pulling llama2") {
+			pulls++
+		}
+	}
+	if pulls == 0 || pulls > 6 {
+		t.Errorf("%d events tell of the pull, want one for each of its stages", pulls)
 	}
 	if m := p.allocation("vllm-one-1").Status.Servers[0].Model; m != "short" {
 		t.Errorf("served model: got %q, want short", m)
