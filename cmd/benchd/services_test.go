@@ -148,12 +148,16 @@ func TestEmbeddedServices(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t).ready()
 	cases := serviceCases(t)
+	cases["groups"] = served(t, "vllm", "org/model", nodes(4, 2)) // two servers of two nodes each
 	for name, change := range cases {
 		p.create(newRun(name, change, gpus))
 	}
 	for name := range cases {
 		run := p.until(name, 2*time.Minute, api.RunCompleted)
 		checkServed(t, run, p.allocation(name+"-1"))
+	}
+	if servers := p.allocation("groups-1").Status.Servers; len(servers) != 2 || servers[0].Node != "node001" && servers[0].Node == servers[1].Node {
+		t.Errorf("groups of nodes: servers %+v", servers)
 	}
 	events, err := p.api.List(t.Context(), api.KindEvent, client.ListOptions{Namespace: "default"})
 	if err != nil {
@@ -276,12 +280,29 @@ func TestRayWorkersAreMissed(t *testing.T) {
 		p := newPlane(t).ready()
 		p.create(newRun("widow", served(t, "vllm", "m", gpus, nodes(2, 2), func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(60) })))
 		p.until("widow", time.Minute, api.RunExecuting)
-		killRaylet(t, p)
-		run := p.failed("widow", api.FailureService, "ServerExited")
-		if m := run.Status.Outcome.Message; !strings.Contains(m, "vllm-0 on node002 (node 2 of the server)") || !strings.Contains(m, "ray ended by itself") {
-			t.Errorf("the message does not name the node that was lost: %s", m)
-		}
+		checkWidow(t, p)
 	})
+}
+
+// The same on a real Slurm, where the nodes have names.
+func TestSlurmRayWorkerDies(t *testing.T) {
+	t.Parallel()
+	c := needSlurm(t, false)
+	p := newSlurmPlane(c, nil).ready()
+	p.create(slurmRun("widow", served(t, "vllm", "m", nodes(2, 2), func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(60) })))
+	p.until("widow", 2*time.Minute, api.RunExecuting)
+	checkWidow(t, p)
+}
+
+// checkWidow kills the worker of run widow's server, and sees that its node is named.
+func checkWidow(t *testing.T, p *plane) {
+	t.Helper()
+	node := p.allocation("widow-1").Status.Nodes[1].Name
+	killRaylet(t, p)
+	run := p.failed("widow", api.FailureService, "ServerExited")
+	if m := run.Status.Outcome.Message; !strings.Contains(m, "vllm-0 on "+node+" (node 2 of the server)") || !strings.Contains(m, "ray ended by itself") {
+		t.Errorf("the message does not name the node that was lost: %s", m)
+	}
 }
 
 // brokenRay is a folder with a ray whose workers never join anything, and whose head is as it should be.
