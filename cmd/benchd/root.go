@@ -54,7 +54,7 @@ Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no co
 	root.AddCommand(
 		newApplyCommand(&o), newRunCommand(&o), newGetCommand(&o), newDescribeCommand(&o), newLogsCommand(&o), newEventsCommand(&o),
 		newReportCommand(&o), newWaitCommand(&o), newCancelCommand(&o), newDeleteCommand(&o), newExplainCommand(),
-		newValidateCommand(&o), newRenderCommand(&o), newConvertCommand(&o), newListCommand(&o), newLoadCommand(), newCompareCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
+		newValidateCommand(&o), newRenderCommand(&o), newConvertCommand(&o), newListCommand(&o), newCreateCommand(&o), newLoadCommand(), newCompareCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
 		newAgentCommand(), newSupervisorCommand(),
 	)
 	return root
