@@ -136,7 +136,8 @@ type scripted struct {
 	told   []string
 	values map[string][]string
 	pages  []string
-	back   string // page at which to go back once
+	back   string // page at which to go back once,
+	backAt int    // when it comes for this time
 	leave  string // page at which to leave
 }
 
@@ -150,8 +151,10 @@ func (s *scripted) ask(_ context.Context, p page) error {
 	key := strings.Join(names, " ")
 	s.pages = append(s.pages, key)
 	if s.back == key {
-		s.back = ""
-		return errBack
+		if s.backAt--; s.backAt <= 0 {
+			s.back = ""
+			return errBack
+		}
 	}
 	if s.leave == key {
 		return errLeft
@@ -197,6 +200,20 @@ func TestWizardOrder(t *testing.T) {
 	}
 	if !strings.Contains(text, "pattern: ramp") || strings.Contains(text, "clientsPerNode") {
 		t.Errorf("the change is not in the file:\n%s", text)
+	}
+}
+
+// Back out of a change at the end leaves everything as it was.
+func TestWizardBackOutOfAChange(t *testing.T) {
+	s := &scripted{values: map[string][]string{"service": {"ollama"}, "model": {"m"}, "then": {"change Nodes", "change Workload", "write"}}, back: "servers clients monitors"}
+	s.backAt = 2
+	text, err := runWizard(t, s, answers{})
+	if err != nil || !strings.Contains(text, "model: m\n") {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	want := []string{"then", "servers clients monitors", "then", "model set", "duration warmup pattern", "clients-per-node prompts", "prompt-tokens output-tokens", "slo-ttft slo-tpot slo-e2e", "then"}
+	if diff := cmp.Diff(want, s.pages[len(s.pages)-len(want):]); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

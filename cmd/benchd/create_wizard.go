@@ -54,8 +54,7 @@ type wizard struct {
 	recipe bool
 	render func(answers) ([]byte, error)
 
-	asked   map[string]bool
-	history []pageKey
+	asked map[string]bool
 }
 
 // pageKey names a page.
@@ -82,7 +81,7 @@ func (w *wizard) run(ctx context.Context) ([]byte, error) {
 		switch err := w.by.ask(ctx, p); {
 		case errors.Is(err, errBack):
 			trouble = ""
-			w.back()
+			w.back(key)
 			continue
 		case err != nil:
 			return nil, err
@@ -92,7 +91,6 @@ func (w *wizard) run(ctx context.Context) ([]byte, error) {
 			w.reopen(func(q *question) bool { return q.key() == key })
 			continue
 		}
-		w.history = append(w.history, key)
 		w.by.say(w.summary(p))
 	}
 }
@@ -207,14 +205,31 @@ func (w *wizard) trouble() string {
 	return strings.Join(all, "\n")
 }
 
-// back opens the page before this one.
-func (w *wizard) back() {
-	if len(w.history) == 0 {
+// back opens the page before one, or, where a step is being changed at the end, leaves it as it was.
+func (w *wizard) back(from pageKey) {
+	var before pageKey
+	passed, later, complete := false, false, true
+	for i := range createQuestions {
+		q := &createQuestions[i]
+		switch {
+		case !w.asks(q):
+		case q.key() == from:
+			passed = true
+			_, answered := w.answers[q.name]
+			complete = complete && answered
+		case passed:
+			later = later || w.asked[q.name]
+		default:
+			before = q.key()
+		}
+	}
+	if later && complete {
+		for name := range w.answers {
+			w.asked[name] = true
+		}
 		return
 	}
-	last := w.history[len(w.history)-1]
-	w.history = w.history[:len(w.history)-1]
-	w.reopen(func(q *question) bool { return q.key() == last })
+	w.reopen(func(q *question) bool { return q.key() == before })
 }
 
 // reopen has questions asked again.
@@ -250,7 +265,7 @@ func (w *wizard) preview(ctx context.Context) ([]byte, bool, error) {
 	}
 	switch err := w.by.ask(ctx, p); {
 	case errors.Is(err, errBack):
-		w.back()
+		w.back(pageKey{stepPreview, 1})
 		return nil, true, nil
 	case err != nil:
 		return nil, false, err
