@@ -274,7 +274,7 @@ func createComments(run *api.BenchmarkRun) map[string]string {
 		c["spec.cluster"] = "this machine, without Slurm"
 	}
 	if container.IsReference(run.Spec.Container.Image) {
-		c["spec.container.image"] = fmt.Sprintf("`benchd image pull %s --runtime %s` fetches it once", run.Spec.Container.Image, run.Spec.Container.Runtime)
+		c["spec.container.image"] = "`benchd image pull` fetches it once"
 	}
 	return c
 }

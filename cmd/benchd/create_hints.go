@@ -35,7 +35,7 @@ var hints = map[string]string{
 	"slo-ttft":         "such as 500ms; empty for none",
 	"slo-tpot":         "such as 50ms; empty for none",
 	"slo-e2e":          "such as 10s; empty for none",
-	"image":            "a path, or a reference such as docker://…, which `benchd image pull` fetches once",
+	"image":            "a path, or a reference: docker://…, which `benchd image pull` fetches",
 	"bind":             "source:destination[:ro], with commas between them",
 	"secret":           "names of variables of the control plane's environment, such as HF_TOKEN",
 	"module":           "with commas between them, such as Apptainer",

@@ -278,6 +278,7 @@ func serviceChoices(s *siteDefaults, _ answers) []choice {
 		}
 		label, _, _ := strings.Cut(known.Summary, ":")
 		label, _, _ = strings.Cut(label, ";")
+		label, _, _ = strings.Cut(label, ", ")
 		if s.Programs[name] {
 			label += " (on PATH here)"
 		}
