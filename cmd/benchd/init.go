@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/benchd/benchd/config"
+	starter "github.com/benchd/benchd/config"
 	"github.com/benchd/benchd/home"
 )
 
@@ -75,7 +75,7 @@ func writeStarter(say func(string, ...any), folder string, files []starterFile) 
 func starterFiles(site siteDefaults, dir string) ([]starterFile, error) {
 	var files []starterFile
 	add := func(name, sample string, fit func(string) string) error {
-		text, err := config.Samples.ReadFile(config.Folder + "/" + sample)
+		text, err := starter.Samples.ReadFile(starter.Folder + "/" + sample)
 		if err != nil {
 			return fmt.Errorf("read the sample: %w", err)
 		}

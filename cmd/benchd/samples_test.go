@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
-	"github.com/benchd/benchd/config"
+	starter "github.com/benchd/benchd/config"
 	"github.com/benchd/benchd/manifest"
 	"github.com/benchd/benchd/plan"
 	"github.com/benchd/benchd/services"
@@ -96,14 +96,14 @@ func shellcheck(t *testing.T, script string) {
 
 // Every service has a sample, every sample a line in the README, and no secret stands in one.
 func TestSamplesAreComplete(t *testing.T) {
-	readme, err := config.Samples.ReadFile(config.Folder + "/README.md")
+	readme, err := starter.Samples.ReadFile(starter.Folder + "/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
 	for _, file := range sampleFiles(t) {
 		name := filepath.Base(file)
-		text, err := config.Samples.ReadFile(config.Folder + "/" + name)
+		text, err := starter.Samples.ReadFile(starter.Folder + "/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
