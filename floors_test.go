@@ -21,8 +21,8 @@ var floors = map[string]int{
 	"home": 10, "store": 10, "slurmadapter": 10, "protocol": 10, "simulate": 10, "manifest": 10, "container": 10,
 	"slurmadapter/embedded": 11, "store/storetest": 11, "transport": 11, "tokenizer": 10,
 	"services": 20, "workload": 20, "node/monitor": 20, "node/logs": 20,
-	"report":      30, "recipe": 30, "plan": 30,
-	"controllers": 40, "node/executor": 40, "client": 40,
+	"report": 30, "recipe": 30, "plan": 30,
+	"controllers": 40, "node/executor": 40, "client": 40, "site": 40,
 	"server": 50, "node/agent": 50,
 	"cmd/benchd": 60, "hack/standin": 60,
 }
