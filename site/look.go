@@ -48,9 +48,12 @@ func Look(ctx context.Context, spec *api.ClusterSpec) Facts {
 // LookBy is Look through given commands.
 func LookBy(ctx context.Context, slurm Commands) Facts {
 	l := &looker{ctx: ctx, slurm: slurm, facts: Facts{User: userName(), Unknown: map[Question]string{}, Runtimes: runtimes(exec.LookPath)}}
-	l.controller()
 	var wg sync.WaitGroup
-	for _, ask := range []func(){l.partitions, l.rules, l.jobs, l.history, l.associations, l.qos} {
+	for _, ask := range []func(){l.history, l.associations, l.defaultAccount, l.qos} { // of the database
+		wg.Go(ask)
+	}
+	l.controller()
+	for _, ask := range []func(){l.partitions, l.rules, l.jobs} { // of the controller
 		wg.Go(ask)
 	}
 	wg.Wait()
@@ -58,13 +61,15 @@ func LookBy(ctx context.Context, slurm Commands) Facts {
 	return l.facts
 }
 
-// looker gathers facts. The questions after the first are asked side by side.
+// looker gathers facts. All questions but those that need the controller are asked side by side.
 type looker struct {
 	ctx   context.Context
 	slurm Commands
 	mu    sync.Mutex
 	facts Facts
+	// rule by partition, found by cluster: what join puts into the facts.
 	rule  map[string]*Rules
+	found map[string][]Association
 }
 
 // tell keeps an answer, or why there is none.
@@ -93,29 +98,26 @@ var errSilent = errors.New("the controller does not answer")
 
 func (l *looker) controller() {
 	out, err := l.slurm.Query(l.ctx, "scontrol", "ping") // it fails, and tells on standard output, when one is down
-	l.facts.Controllers = parsePing(out)
-	if len(l.facts.Controllers) > 0 && !l.up() {
-		var down []string
-		for _, c := range l.facts.Controllers {
+	controllers := parsePing(out)
+	var down []string
+	for _, c := range controllers {
+		if !c.Up {
 			down = append(down, c.Role+" on "+c.Host)
 		}
-		l.facts.Unknown[AskController] = fmt.Sprintf("scontrol ping: no controller is up (%s)", strings.Join(down, ", "))
-		return
 	}
-	if err != nil && len(l.facts.Controllers) == 0 {
-		l.facts.Unknown[AskController] = err.Error()
+	if len(controllers) > 0 && len(down) == len(controllers) {
+		err = fmt.Errorf("scontrol ping: no controller is up (%s)", strings.Join(down, ", "))
+	} else if len(controllers) > 0 {
+		err = nil // one answers
+	}
+	l.mu.Lock()
+	l.facts.Controllers = controllers
+	l.mu.Unlock()
+	if err != nil {
+		l.tell(AskController, err, nil)
 		return
 	}
 	ask(l, AskController, parseConfig, func(s Slurm) { l.facts.Slurm = s }, "scontrol", "show", "config")
-}
-
-func (l *looker) up() bool {
-	for _, c := range l.facts.Controllers {
-		if c.Up {
-			return true
-		}
-	}
-	return false
 }
 
 // answered leaves a question out that only the controller can answer when it does not.
@@ -153,12 +155,11 @@ func (l *looker) history() {
 }
 
 func (l *looker) associations() {
-	l.mu.Lock()
-	cluster := l.facts.Slurm.Cluster
-	l.mu.Unlock()
-	parse := func(out string) ([]Association, error) { return parseAssociations(out, cluster) }
-	ask(l, AskAssociations, parse, func(a []Association) { l.facts.Associations = a },
+	ask(l, AskAssociations, parseAssociations, func(a map[string][]Association) { l.found = a },
 		"sacctmgr", "-n", "-P", "show", "assoc", "user="+l.facts.User, "format="+assocFields)
+}
+
+func (l *looker) defaultAccount() {
 	ask(l, AskAssociations, parseDefaultAccount, func(name string) { l.facts.DefaultAccount = name },
 		"sacctmgr", "-n", "-P", "show", "user", l.facts.User, "format=User,DefaultAccount")
 }
@@ -171,6 +172,11 @@ func (l *looker) qos() {
 func (l *looker) join() {
 	for i := range l.facts.Partitions {
 		l.facts.Partitions[i].Rules = l.rule[l.facts.Partitions[i].Name]
+	}
+	for name, of := range l.found {
+		if name == l.facts.Slurm.Cluster || l.facts.Slurm.Cluster == "" && len(l.found) == 1 {
+			l.facts.Associations = of
+		}
 	}
 }
 

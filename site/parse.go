@@ -144,22 +144,19 @@ func parseJobs(out string) ([]QueuedJob, error) {
 	return jobs, nil
 }
 
-// parseAssociations reads `sacctmgr show assoc` in assocFields, and keeps those of the named cluster; without a name, all.
-func parseAssociations(out, cluster string) ([]Association, error) {
+// parseAssociations reads `sacctmgr show assoc` in assocFields, by cluster.
+func parseAssociations(out string) (map[string][]Association, error) {
 	lines, err := rows(out, "sacctmgr show assoc", 10)
 	if err != nil {
 		return nil, err
 	}
-	var all []Association
+	all := map[string][]Association{}
 	for _, f := range lines {
-		if cluster != "" && f[0] != cluster {
-			continue
-		}
 		wall, err := parseTime(f[7])
 		if err != nil {
 			return nil, fmt.Errorf("parse sacctmgr show assoc: MaxWall of account %s: %w", f[1], err)
 		}
-		all = append(all, Association{
+		all[f[0]] = append(all[f[0]], Association{
 			Account: f[1], Partition: f[2], DefaultQOS: f[3], QOS: list(f[4]),
 			Limits: Limits{MaxJobs: number(f[5]), MaxSubmit: number(f[6]), MaxWall: wall, MaxTRES: parseTRES(f[8]), GrpTRES: parseTRES(f[9])},
 		})

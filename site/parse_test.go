@@ -1,8 +1,10 @@
 package site
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,7 +76,7 @@ func TestRecordedRules(t *testing.T) {
 
 func TestRecordedLimits(t *testing.T) {
 	t.Parallel()
-	associations, err := parseAssociations(recorded(t, "assoc"), "mel")
+	associations, err := parseAssociations(recorded(t, "assoc") + "other|p7||||||||\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +87,8 @@ func TestRecordedLimits(t *testing.T) {
 			Limits: Limits{MaxJobs: 20, MaxSubmit: 40, MaxWall: 12 * time.Hour, GrpTRES: TRES{"gres/gpu": 8, "node": 4}},
 		},
 	}
-	if diff := cmp.Diff(want, associations); diff != "" {
+	if diff := cmp.Diff(map[string][]Association{"mel": want, "other": {{Account: "p7"}}}, associations); diff != "" {
 		t.Errorf("associations (-want +got):\n%s", diff)
-	}
-	if others, err := parseAssociations(recorded(t, "assoc"), "another"); err != nil || len(others) > 0 {
-		t.Errorf("associations of another cluster: %v, %v", others, err)
 	}
 	qos, err := parseQOS(recorded(t, "qos"))
 	if err != nil {
@@ -218,7 +217,7 @@ func TestParsersRefuse(t *testing.T) {
 		"sinfo":                   func(s string) error { _, err := parsePartitions(s); return err },
 		"scontrol show partition": func(s string) error { _, err := parseRules(s); return err },
 		"squeue":                  func(s string) error { _, err := parseJobs(s); return err },
-		"sacctmgr show assoc":     func(s string) error { _, err := parseAssociations(s, ""); return err },
+		"sacctmgr show assoc":     func(s string) error { _, err := parseAssociations(s); return err },
 		"sacctmgr show qos":       func(s string) error { _, err := parseQOS(s); return err },
 		"sacctmgr show user":      func(s string) error { _, err := parseDefaultAccount(s); return err },
 		"scontrol show config":    func(s string) error { _, err := parseConfig(s); return err },
@@ -228,7 +227,7 @@ func TestParsersRefuse(t *testing.T) {
 		}
 	}
 	for name, err := range map[string]error{
-		"sinfo": second(parsePartitions("p|up|soon|1|idle|8|1|(null)|n1\n")), "assoc": second(parseAssociations("c|a||||||soon||\n", "")),
+		"sinfo": second(parsePartitions("p|up|soon|1|idle|8|1|(null)|n1\n")), "assoc": second(parseAssociations("c|a||||||soon||\n")),
 		"qos": second(parseQOS("q||soon|||||\n")),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "soon") {
@@ -266,8 +265,8 @@ func FuzzParse(f *testing.F) {
 		_, _ = parseRules(text)
 		_, _ = parseJobs(text)
 		_, _ = parseDefaultAccount(text)
-		if all, err := parseAssociations(text, ""); err == nil {
-			for _, a := range all {
+		if all, err := parseAssociations(text); err == nil {
+			for _, a := range slices.Concat(slices.Collect(maps.Values(all))...) {
 				if a.MaxWall < 0 || a.MaxJobs < 0 || a.MaxSubmit < 0 {
 					t.Errorf("%+v", a)
 				}

@@ -91,8 +91,9 @@ func (s *Slurm) Step(ctx context.Context, spec StepSpec, talk func(in io.Writer,
 	case ctx.Err() != nil:
 		return fmt.Errorf("srun: %w: %s", ctx.Err(), message)
 	}
-	if message == "" {
-		message = err.Error()
+	var exit *exec.ExitError
+	if message == "" || strings.Contains(message, ": task 0: ") || !errors.As(err, &exit) {
+		return fmt.Errorf("srun: %w: the program failed on its node: %s", err, message)
 	}
 	return fmt.Errorf("srun: %w: %s", classify(message), message)
 }

@@ -30,6 +30,8 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+var errProgram = errors.New("an error of the program's")
+
 func TestStep(t *testing.T) {
 	spec := StepSpec{Name: "n", Program: []string{"/p", "x"}, Wait: time.Minute, Partition: "gpu", Account: "a", QOS: "q", Nodelist: "n1"}
 	args := "--job-name=n --immediate=60 --nodes=1 --ntasks=1 --time=2 --mem=256M --chdir=/ --quiet --export=HOME,USER,LOGNAME,SHELL " +
@@ -39,11 +41,12 @@ func TestStep(t *testing.T) {
 		err  error
 		also string
 	}{
-		"it answers":         {`read line; echo "got $line"`, nil, ""},
-		"no node in time":    {fails("srun: error: Unable to allocate resources: Requested nodes are busy"), ErrBusy, "busy"},
-		"refused":            {fails("srun: error: invalid partition specified: nope"), ErrRejected, "nope"},
-		"the program failed": {"exit 7", ErrRejected, "exit status 7"},
-		"controller down":    {fails("srun: error: Unable to allocate resources: Unable to contact slurm controller (connect failure)"), ErrOutage, "contact"},
+		"it answers":          {`read line; echo "got $line"`, nil, ""},
+		"no node in time":     {fails("srun: error: Unable to allocate resources: Requested nodes are busy"), ErrBusy, "busy"},
+		"refused":             {fails("srun: error: invalid partition specified: nope"), ErrRejected, "nope"},
+		"the program failed":  {fails("srun: error: n1: task 0: Exited with exit code 7"), errProgram, "failed on its node: srun: error: n1"},
+		"it ended in silence": {"exit 7", errProgram, "exit status 7"},
+		"controller down":     {fails("srun: error: Unable to allocate resources: Unable to contact slurm controller (connect failure)"), ErrOutage, "contact"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, calls := fake(t, map[string]string{"srun": tc.srun, "scancel": "true"})
@@ -54,7 +57,11 @@ func TestStep(t *testing.T) {
 				heard = line
 				return err
 			})
-			if tc.err == nil && (err != nil || heard != "got hello\n") || !errors.Is(err, tc.err) || err != nil && !strings.Contains(err.Error(), tc.also) {
+			if tc.err == errProgram { // no refusal of Slurm's
+				if err == nil || errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), tc.also) {
+					t.Errorf("error %v; want one with %q", err, tc.also)
+				}
+			} else if tc.err == nil && (err != nil || heard != "got hello\n") || !errors.Is(err, tc.err) || err != nil && !strings.Contains(err.Error(), tc.also) {
 				t.Errorf("heard %q, error %v; want %v with %q", heard, err, tc.err, tc.also)
 			}
 			if diff := cmp.Diff("srun "+args+"\nscancel --user="+s.UID()+" --name=n\n", read(t, calls)); diff != "" {

@@ -55,7 +55,7 @@ Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no co
 		newApplyCommand(&o), newRunCommand(&o), newGetCommand(&o), newDescribeCommand(&o), newLogsCommand(&o), newEventsCommand(&o),
 		newReportCommand(&o), newWaitCommand(&o), newCancelCommand(&o), newDeleteCommand(&o), newExplainCommand(),
 		newValidateCommand(&o), newRenderCommand(&o), newConvertCommand(&o), newLoadCommand(), newCompareCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
-		newAgentCommand(), newSupervisorCommand(),
+		newAgentCommand(), newSupervisorCommand(), newDoctorCommand(&o), newProbeCommand(),
 	)
 	return root
 }
