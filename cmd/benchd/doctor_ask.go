@@ -21,6 +21,8 @@ type ask struct {
 	job      slurmadapter.JobSpec
 	manifest node.Manifest
 	place    site.Place
+	// node says that a node is looked at too: what is missing here is judged there.
+	node bool
 }
 
 // newAsk finds out what a run asks for, by the code that submits it.

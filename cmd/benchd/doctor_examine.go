@@ -65,10 +65,18 @@ func (e *examination) all(cluster string) []finding {
 	for _, doc := range e.docs {
 		all = append(all, of(display(doc.Object), e.checkObject(doc.Object))...)
 	}
-	if len(e.docs) == 0 {
+	if !slices.ContainsFunc(e.docs, func(doc manifest.Document) bool { return makesRuns(doc.Object) }) {
 		all = append(all, of("cluster/"+e.clusters[0].name, e.checkDefaultNode(e.clusters[0]))...)
 	}
 	return all
+}
+
+func makesRuns(obj api.Object) bool {
+	switch obj.(type) {
+	case *api.BenchmarkRun, *api.BenchmarkSweep:
+		return true
+	}
+	return false
 }
 
 func of(what string, all []finding) []finding {
@@ -166,6 +174,7 @@ func (e *examination) checkObject(obj api.Object) []finding {
 
 func (e *examination) checkRun(run *api.BenchmarkRun, c *examined) []finding {
 	a := newAsk(run, c.spec, &c.facts)
+	a.node = e.node
 	embedded := c.facts.Embedded
 	var all []finding
 	if c.facts.Embedded || c.facts.Known(site.AskController) {

@@ -95,6 +95,8 @@ func (a *ask) checkProgram(embedded bool) finding {
 		return problem(check, next, "%s is not on PATH, nor in container.path", name)
 	case len(a.spec.Slurm.Modules) > 0:
 		return leftOut(check, "%s is not on PATH here; on nodes a module may bring it (%s): `--node` looks there", name, listed(a.spec.Slurm.Modules))
+	case a.node:
+		return leftOut(check, "%s is not on PATH here; what the node says counts", name)
 	}
 	return problem(check, next+"; `--node` looks whether nodes have it", "%s is not on PATH here, nor in container.path, and the run names no module", name)
 }
