@@ -92,11 +92,12 @@ func writable(folder string) (string, error) {
 		}
 		there = filepath.Dir(there)
 	}
-	if there != folder { // nothing is left behind above a folder that is not there
-		if err := unix.Access(there, unix.W_OK|unix.X_OK); err != nil {
-			return there, fmt.Errorf("%s is not there and cannot be made in %s: %w", folder, there, err)
+	if there != folder {
+		made, err := os.MkdirTemp(there, ".doctor-*") // as the folder itself would be made, and gone again
+		if err != nil {
+			return there, fmt.Errorf("%s is not there and cannot be made: %w", folder, err)
 		}
-		return there, nil
+		return there, os.Remove(made)
 	}
 	f, err := os.CreateTemp(there, ".doctor-*")
 	if err != nil {

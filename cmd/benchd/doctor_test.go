@@ -17,6 +17,7 @@ import (
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/home"
+	"github.com/benchd/benchd/manifest"
 	"github.com/benchd/benchd/site"
 )
 
@@ -363,4 +364,50 @@ func TestDoctorSift(t *testing.T) {
 	if diff := cmp.Diff([]finding{found("a", "1"), problem("b", "n", "x"), leftOut("c", "1")}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// newExamination is one of a run on a site that is only thought.
+func newExamination(t *testing.T, run func(*api.BenchmarkRunSpec), change func(*site.Facts)) *examination {
+	t.Helper()
+	f := healthySite()
+	if change != nil {
+		change(f)
+	}
+	return &examination{
+		ctx: t.Context(), dir: home.Dir(t.TempDir()), binary: smallBinary(t), docs: []manifest.Document{{Object: doctorRun(run)}},
+		look: func(context.Context, *api.ClusterSpec) site.Facts { return *f },
+		stat: func(string) (fileSystem, error) { return fileSystem{"lustre", 1 << 40}, nil },
+		env:  func(string) (string, bool) { return "", false },
+		find: func(string, string) *api.ServiceTemplate { return nil }, stored: func(string) *api.Cluster { return nil },
+	}
+}
+
+func TestDoctorSweep(t *testing.T) {
+	t.Parallel()
+	e := newExamination(t, nil, nil)
+	sweep := &api.BenchmarkSweep{Spec: api.BenchmarkSweepSpec{
+		Template:   api.RunTemplate{Spec: doctorRun(nil).Spec},
+		Parameters: []api.ParameterSpec{{Path: "nodes.clients.count", Values: []any{1, 2, 9}}, {Path: "workload.load.clientsPerNode", Values: []any{1, 2, 4}}},
+	}}
+	sweep.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSweep))
+	sweep.Name = "s"
+	e.docs[0].Object = sweep
+	e.open = func(*api.ClusterSpec) (slurm, error) { return &fakeSlurm{t: t}, nil }
+	runs, err := runsOf(sweep, e.find)
+	if err != nil || len(runs) != 3 {
+		t.Fatalf("%d runs that differ in what they ask for, %v; want 3", len(runs), err)
+	}
+	all := e.all("default")
+	expect(t, all, "nodes", levelProblem, "10 are more than the 4")
+	n := 0
+	for _, f := range all {
+		if f.Of == "sweep/s" && f.Check == "nodes" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d lines for the nodes of a sweep, want 1", n)
+	}
+	sweep.Spec.Parameters[0].Path = "nodes.nope"
+	expect(t, e.checkObject(sweep), "runs", levelProblem, "spec.parameters")
 }

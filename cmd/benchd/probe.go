@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -142,10 +140,7 @@ func awaitRequest(ctx context.Context, path string, patience time.Duration) (*pr
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-over.C:
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil, fmt.Errorf("%s was not seen within %s", path, patience)
-			}
-			return nil, fmt.Errorf("%s was not read within %s: %w", path, patience, err)
+			return nil, fmt.Errorf("what doctor wrote was not seen within %s: %w", patience, err)
 		case <-tick.C:
 		}
 	}
