@@ -169,7 +169,10 @@ func (e *examination) checkObject(obj api.Object) []finding {
 		}
 		all = append(all, e.checkRun(run, e.clusters[at])...)
 	}
-	return sift(all)
+	if len(runs) > 1 {
+		return sift(all)
+	}
+	return all
 }
 
 func (e *examination) checkRun(run *api.BenchmarkRun, c *examined) []finding {

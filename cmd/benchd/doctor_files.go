@@ -74,6 +74,11 @@ func (a *ask) program() (string, error) {
 // ownBinary stands for benchd itself, which plays some servers.
 const ownBinary = "benchd itself"
 
+func (a *ask) simulated() bool {
+	name, err := a.program()
+	return err == nil && name == ownBinary
+}
+
 func (a *ask) checkProgram(embedded bool) finding {
 	const check = "program"
 	if a.spec.Container.Runtime != api.RuntimeNone {
@@ -137,6 +142,8 @@ func (a *ask) checkModel() finding {
 	switch {
 	case model == "":
 		return leftOut(check, "the service needs none")
+	case !filepath.IsAbs(model) && a.simulated():
+		return leftOut(check, "none is loaded: the service is simulated")
 	case !filepath.IsAbs(model):
 		return leftOut(check, "%s is a name: the server looks it up, or fetches it where nodes reach the internet", model)
 	}

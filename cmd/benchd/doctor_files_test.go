@@ -136,6 +136,7 @@ func TestDoctorFiles(t *testing.T) {
 		{"model", levelProblem, "no such file", "", "", func(s *spec) { vllm(s); s.Service.Model = at("nope") }},
 		{"model", levelLeftOut, "is a name", "", "", vllm},
 		{"model", levelLeftOut, "needs none", "", "", func(s *spec) { s.Service.Model = "" }},
+		{"model", levelLeftOut, "simulated", "", "", nil},
 		{"binds", levelOK, dir, "", "", contained(image, "m", dir+":/d")},
 		{"binds", levelWarning, "nodes alone", "", "", contained(image, "m", at("nope")+":/d")},
 		{"binds", levelProblem, "cannot be mounted", "", "embedded", contained(image, "m", at("nope")+":/d")},

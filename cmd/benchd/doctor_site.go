@@ -29,7 +29,8 @@ func checkSite(f *site.Facts) []finding {
 func checkController(f *site.Facts) finding {
 	const check = "Slurm"
 	if !f.Known(site.AskCommands) {
-		return problem(check, "`module load` what brings Slurm, name its folder in the Cluster object's spec.binDir, or use `cluster: embedded`", "%s", f.Unknown[site.AskCommands])
+		seen, _, _ := strings.Cut(f.Unknown[site.AskCommands], ": load ") // it tells the next step too
+		return problem(check, "`module load` what brings Slurm, name its folder in the Cluster object's spec.binDir, or use `cluster: embedded`", "%s", seen)
 	}
 	if !f.Known(site.AskController) {
 		return problem(check, silentNext, "%s", f.Unknown[site.AskController])
