@@ -106,8 +106,8 @@ func TestSlurmDoctorAccounts(t *testing.T) {
 	expect(t, r.Checks, "QOS", levelProblem, "nope does not exist")
 }
 
+// Alone, for the step waits for one node and other tests take all.
 func TestSlurmDoctorNode(t *testing.T) {
-	t.Parallel()
 	c := needSlurm(t, true)
 	p := newSlurmPlane(c, nil)
 	r, code := c.doctor(p, doctorFile("partition: gpu, nodelist: mel2003", ""), "--node")
