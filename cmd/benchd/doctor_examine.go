@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -192,27 +193,31 @@ func (e *examination) checkRun(run *api.BenchmarkRun, c *examined) []finding {
 	if embedded {
 		return all
 	}
-	wrong := slices.ContainsFunc(all, func(f finding) bool { return f.Level == levelProblem })
-	all = append(all, e.checkSubmission(a, c, wrong))
+	all = append(all, e.checkSubmission(a, c, all))
 	return append(all, e.checkNode(a, c)...)
 }
 
-// checkSubmission asks sbatch itself whether it would take the job: it knows the site's own rules.
-func (e *examination) checkSubmission(a *ask, c *examined, wrong bool) finding {
+// noSuchNodes is how `sbatch --test-only` refuses a job whose nodes are out of service too; sbatch itself lets such a job pend.
+const noSuchNodes = "Requested node configuration is not available"
+
+// checkSubmission asks sbatch itself whether it would take the job: it knows the site's own rules. What was found before decides
+// whether it is asked.
+func (e *examination) checkSubmission(a *ask, c *examined, before []finding) finding {
 	const check = "sbatch"
+	has := func(check string, l level) bool {
+		return slices.ContainsFunc(before, func(f finding) bool { return f.Level == l && (check == "" || f.Check == check) })
+	}
 	switch {
 	case !c.facts.Known(site.AskController):
 		return leftOut(check, "Slurm does not answer")
-	case wrong:
+	case has("", levelProblem):
 		return leftOut(check, "is asked once the problems above are mended")
 	}
 	s, err := e.open(c.spec)
 	if err != nil {
 		return leftOut(check, "%v", err)
 	}
-	job := a.job
-	job.Folder, job.Output, job.Script, job.Comment = "/", "/dev/null", "--wrap=true", "benchd doctor"
-	_, err = s.Query(e.ctx, "sbatch", append([]string{"--test-only"}, job.SubmitArgs()...)...)
+	_, err = s.Query(e.ctx, "sbatch", a.testArgs()...)
 	switch {
 	case err == nil:
 		return found(check, "would take the job (--test-only)")
@@ -220,8 +225,21 @@ func (e *examination) checkSubmission(a *ask, c *examined, wrong bool) finding {
 		return problem(check, silentNext, "%v", err)
 	case errors.Is(err, slurmadapter.ErrBusy):
 		return warning(check, "benchd tries again by itself", "%v", err)
+	case strings.Contains(err.Error(), noSuchNodes) && (has("nodes", levelWarning) || has("node list", levelWarning)):
+		return warning(check, "wait until nodes are back in service; the job would pend until then", "would not start the job with the nodes that are in service: %v", err)
 	}
 	return problem(check, "correct spec.slurm or spec.nodes", "would not take the job: %v", err)
+}
+
+// testArgs ask sbatch about the run's job. With --test-only, Slurm 22.05 refuses a list of fewer nodes than are asked for, which
+// it fills up otherwise: such a list is left out.
+func (a *ask) testArgs() []string {
+	job := a.job
+	job.Folder, job.Output, job.Script, job.Comment = "/", "/dev/null", "--wrap=true", "benchd doctor"
+	if names, err := slurmadapter.ExpandHostlist(job.Nodelist); err == nil && len(names) < job.Nodes {
+		job.Nodelist = ""
+	}
+	return append([]string{"--test-only"}, job.SubmitArgs()...)
 }
 
 // checkDefaultNode looks at a node without a run: for the simulated service, with its defaults.

@@ -59,8 +59,11 @@ func (a *ask) checkPorts(embedded bool) []finding {
 				ports, next = append(ports, u.Port), u.Next
 			}
 		}
-		if len(ports) > 0 {
-			all = append(all, judgePorts(check, next, ports, uses, embedded))
+		if len(ports) == 0 {
+			continue
+		}
+		if f := judgePorts(check, next, ports, uses, embedded); !a.node || f.Level != levelLeftOut { // else the node tells
+			all = append(all, f)
 		}
 	}
 	return all

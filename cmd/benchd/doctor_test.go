@@ -392,7 +392,7 @@ func TestDoctorSweep(t *testing.T) {
 	sweep.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSweep))
 	sweep.Name = "s"
 	e.docs[0].Object = sweep
-	e.open = func(*api.ClusterSpec) (slurm, error) { return &fakeSlurm{t: t}, nil }
+	e.open = func(*api.ClusterSpec) (slurm, error) { return &fakeSlurm{}, nil }
 	runs, err := runsOf(sweep, e.find)
 	if err != nil || len(runs) != 3 {
 		t.Fatalf("%d runs that differ in what they ask for, %v; want 3", len(runs), err)
