@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -78,6 +79,9 @@ func (d *doctorOptions) run(cmd *cobra.Command) error {
 		}
 	} else {
 		r.print(cmd.OutOrStdout())
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted: not all checks were made")
 	}
 	if r.Problems > 0 {
 		return exitError{code: exitFailure}

@@ -27,6 +27,8 @@ func judgeStep(err error) finding {
 	switch {
 	case errors.Is(err, errUnprepared):
 		return problem(check, workFolderNext, "%v", err)
+	case errors.Is(err, context.Canceled):
+		return leftOut(check, "interrupted; the step was cancelled")
 	case errors.Is(err, context.DeadlineExceeded):
 		return problem(check, "try `srun -N1 hostname` by hand; the step was cancelled", "no end within %s: %v", stepLimit, err)
 	case errors.Is(err, slurmadapter.ErrBusy), strings.Contains(text, "Unable to allocate resources: Requested nodes are busy"):

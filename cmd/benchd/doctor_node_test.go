@@ -133,6 +133,7 @@ func TestDoctorStepFails(t *testing.T) {
 		{fmt.Errorf("srun: %w: Requested nodes are busy", slurmadapter.ErrBusy), levelWarning, "no node came free"},
 		{fmt.Errorf("srun: %w: Unable to contact", slurmadapter.ErrOutage), levelProblem, "Unable to contact"},
 		{fmt.Errorf("srun: %w: ", context.DeadlineExceeded), levelProblem, "no end within"},
+		{fmt.Errorf("srun: %w: ", context.Canceled), levelLeftOut, "interrupted"},
 		{failed(`benchd: cannot load module Nope`), levelProblem, "module avail"},
 		{failed("/w/bin/benchd: cannot execute binary file: Exec format error"), levelProblem, "architecture"},
 		{failed("/bin/bash: /w/.doctor/probe.sh: No such file or directory"), levelProblem, "spec.workdir"},
