@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,6 +37,8 @@ type Process struct {
 type Command struct {
 	Args []string
 	Env  map[string]string
+	// CleanUp is a command that takes away what a container leaves when its process is killed; none for most runtimes.
+	CleanUp []string
 }
 
 // passed are variables of the node that a container is given although its environment is its own: which GPUs it may use,
@@ -148,10 +151,7 @@ func podman(spec *api.ContainerSpec, image string, p Process) Command {
 	case api.GPUAMD:
 		args = append(args, "--device=/dev/kfd", "--device=/dev/dri", "--security-opt=label=disable", "--group-add=keep-groups")
 	}
-	if p.Shared {
-		args = append(args, "--volume="+filepath.Join(p.Folder, "tmp")+":/tmp:rw")
-	}
-	for _, bind := range slices.Concat(spec.Binds, p.Binds) {
+	for _, bind := range mounts(spec, &p) {
 		args = append(args, "--volume="+bind)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Env)) {
@@ -166,7 +166,10 @@ func podman(spec *api.ContainerSpec, image string, p Process) Command {
 		args = append(args, "--rootfs")
 		image += ":O" // an overlay, so that no run changes the image
 	}
-	return Command{Args: append(append(args, image), p.Args...), Env: p.Env}
+	return Command{
+		Args: append(append(args, image), p.Args...), Env: p.Env,
+		CleanUp: []string{"podman", "rm", "--force", "--ignore", "--time=0", "benchd-" + p.Name},
+	}
 }
 
 // charliecloud runs an image folder in this process's place. Variables go by a file that its owner alone can read.
@@ -181,7 +184,19 @@ func charliecloud(spec *api.ContainerSpec, image string, p Process) Command {
 		args = append(args, "--bind="+source+":"+destination)
 	}
 	args = append(args, spec.Args...)
-	return Command{Args: append(append(args, image, "--"), p.Args...)}
+	return Command{Args: append(append(args, image, "--"), p.Args...), Env: whoami()}
+}
+
+// whoami is what ch-run insists on and a job's environment may lack.
+func whoami() map[string]string {
+	if os.Getenv("USER") != "" {
+		return nil
+	}
+	me, err := user.Current()
+	if err != nil {
+		return nil // ch-run will say so
+	}
+	return map[string]string{"USER": me.Username}
 }
 
 func (p *Process) environmentFile() string { return filepath.Join(p.Folder, p.Name+".env") }
@@ -210,7 +225,7 @@ func pyxis(spec *api.ContainerSpec, image string, p Process) Command {
 	if p.Shared {
 		args = append(args, "--container-name=benchd")
 	}
-	if binds := slices.Concat(spec.Binds, p.Binds); len(binds) > 0 {
+	if binds := mounts(spec, &p); len(binds) > 0 {
 		args = append(args, "--container-mounts="+strings.Join(binds, ","))
 	}
 	if len(p.Env) > 0 {
@@ -232,6 +247,20 @@ func pyxisImage(image string) string {
 		return "docker://" + host + "#" + name
 	}
 	return image
+}
+
+// mounts are all binds, each with its destination: podman would take a lone path for a new volume.
+func mounts(spec *api.ContainerSpec, p *Process) []string {
+	var all []string
+	for _, bind := range slices.Concat(spec.Binds, p.Binds) {
+		source, destination, mode := SplitBind(bind)
+		whole := source + ":" + destination
+		if mode != "" {
+			whole += ":" + mode
+		}
+		all = append(all, whole)
+	}
+	return all
 }
 
 // SplitBind takes a bind apart. The destination is the source where none is named, the mode empty where none is.

@@ -3,6 +3,7 @@ package controllers
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -217,11 +218,20 @@ func (s *allocationPass) takeOver(status node.LeadStatus) {
 		s.enter(api.AllocationReady, fmt.Sprintf("%d of %d servers are healthy and prepared", len(status.Servers), len(status.Servers)))
 	case status.Phase == node.LeadPreparing && a.Status.Phase == api.AllocationStarting:
 		s.enter(api.AllocationPreparing, "agents are up, servers are starting")
-	case status.Phase == node.LeadPreparing && a.Status.Phase == api.AllocationPreparing,
-		status.Phase == node.LeadStarting && a.Status.Phase == api.AllocationStarting:
+	case status.Phase == node.LeadPreparing && a.Status.Phase == api.AllocationPreparing:
+		if stage(status.Message) != stage(a.Status.Message) {
+			s.events = append(s.events, event{api.EventNormal, "Preparing", status.Message})
+		}
+		a.Status.Message = status.Message
+	case status.Phase == node.LeadStarting && a.Status.Phase == api.AllocationStarting:
 		a.Status.Message = status.Message
 	}
 }
+
+var figures = regexp.MustCompile(`[0-9.]+`)
+
+// stage is a message without its figures: a pull that comes on is told by the status, one that begins by an event.
+func stage(message string) string { return figures.ReplaceAllString(message, "") }
 
 // jobEnded settles what the end of the job means. The lead's own record of why counts for more than Slurm's code.
 func (s *allocationPass) jobEnded(job slurmadapter.Job) (result, error) {

@@ -36,6 +36,8 @@ type Cluster interface {
 	List(ctx context.Context) ([]slurmadapter.Job, error)
 	// Lookup finds a job that List no longer shows.
 	Lookup(ctx context.Context, id string, since time.Time) (slurmadapter.Job, error)
+	// Details is all that the cluster says of a job, in its own words.
+	Details(ctx context.Context, id string) (map[string]string, error)
 	// Info describes the cluster.
 	Info(ctx context.Context) (slurmadapter.Info, error)
 	// Dial connects to a node.

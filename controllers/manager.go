@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/util/workqueue"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -35,6 +36,8 @@ type Config struct {
 	Version string
 	// Guard says whether this process still has its home; it is asked before anything is done to a cluster.
 	Guard func() error
+	// Admit checks a run that a sweep makes, and fills in what depends on its service, as if a user had applied it.
+	Admit func(api.Object) field.ErrorList
 	// NewCluster opens the adapter of a Cluster object; OpenCluster by default.
 	NewCluster func(c *api.Cluster, home, binary string) (Cluster, error)
 	Log        *slog.Logger
@@ -51,6 +54,7 @@ type Manager struct {
 	allocations *controller
 	planner     *planner
 	planning    *controller
+	sweeps      *controller
 	metrics     *metrics
 }
 
@@ -82,6 +86,9 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Guard == nil {
 		cfg.Guard = func() error { return nil }
 	}
+	if cfg.Admit == nil {
+		cfg.Admit = func(api.Object) field.ErrorList { return nil }
+	}
 	if cfg.NewCluster == nil {
 		cfg.NewCluster = OpenCluster
 	}
@@ -101,6 +108,8 @@ func New(cfg Config) (*Manager, error) {
 	m.allocations = newController("allocation", alloc.reconcile)
 	m.runs = newController("run", run.reconcile)
 	m.planning = newController("planner", m.planner.reconcile)
+	sweep := &sweepReconciler{store: cfg.Store, admit: cfg.Admit, log: cfg.Log}
+	m.sweeps = newController("sweep", sweep.reconcile)
 	m.clusters.changed = m.allocations.queue.Add
 	m.planner.wake = m.planning.queue.Add
 	return m, nil
@@ -112,28 +121,29 @@ func (m *Manager) Run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	errs := make(chan error, 2)
-	for _, kind := range []string{api.KindBenchmarkRun, api.KindAllocation} {
+	errs := make(chan error, 3)
+	for _, kind := range []string{api.KindBenchmarkRun, api.KindBenchmarkSweep, api.KindAllocation} {
 		wg.Go(func() { errs <- m.follow(ctx, kind) })
 	}
 	wg.Go(func() { m.clusters.run(ctx) })
-	for _, c := range []*controller{m.runs, m.allocations, m.planning} {
+	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning}
+	for _, c := range all {
 		for range workers {
 			wg.Go(func() { m.work(ctx, c) })
 		}
 	}
 	<-ctx.Done()
-	for _, c := range []*controller{m.runs, m.allocations, m.planning} {
+	for _, c := range all {
 		c.queue.ShutDown()
 	}
 	wg.Wait()
 	m.leads.close()
 	close(errs)
-	var all error
+	var failed error
 	for err := range errs {
-		all = errors.Join(all, err)
+		failed = errors.Join(failed, err)
 	}
-	return all
+	return failed
 }
 
 // follow lists a kind and then watches it, handing every change to those who care. When it fell too far behind, it
@@ -182,6 +192,8 @@ func settled(obj api.Object) bool {
 	switch o := obj.(type) {
 	case *api.BenchmarkRun:
 		return o.Status.Phase.Terminal()
+	case *api.BenchmarkSweep:
+		return o.Status.Phase == api.SweepCompleted
 	case *api.Allocation:
 		return o.Status.Phase.Terminal()
 	}
@@ -197,9 +209,14 @@ func (m *Manager) notice(obj api.Object, gone bool) {
 			m.runs.queue.Add(name)
 		}
 		m.planning.queue.Add(name)
+		if sweep := o.Labels[api.LabelSweep]; sweep != "" {
+			m.sweeps.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: sweep})
+		}
 		if ref := o.Status.AllocationRef; ref != nil {
 			m.allocations.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: ref.Name})
 		}
+	case *api.BenchmarkSweep:
+		m.sweeps.queue.Add(name)
 	case *api.Allocation:
 		live := !gone && !o.Status.Phase.Terminal()
 		m.clusters.track(o, live)

@@ -81,6 +81,10 @@ func (f *fakeCluster) Lookup(_ context.Context, id string, _ time.Time) (slurmad
 	return slurmadapter.Job{}, slurmadapter.ErrNotFound
 }
 
+func (f *fakeCluster) Details(context.Context, string) (map[string]string, error) {
+	return nil, slurmadapter.ErrNotFound
+}
+
 func (f *fakeCluster) Info(context.Context) (slurmadapter.Info, error) {
 	return slurmadapter.Info{Version: "fake"}, nil
 }

@@ -37,6 +37,9 @@ func (s *runPass) report() (result, error) {
 		s.finish(api.RunFailed, fmt.Sprintf("the report could not be made: %v", err))
 		return result{}, nil
 	}
+	if err := s.writeLock(); err != nil {
+		s.tell("LockNotWritten", err.Error()) // the numbers stand without it
+	}
 	files, err := report.List(s.attempt().Folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return result{}, err

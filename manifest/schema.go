@@ -128,6 +128,8 @@ func (o *object) schemaError(e *jsonschema.ValidationError) {
 			return
 		}
 		o.suspect(path, "does not match "+k.Want)
+	case *kind.Minimum:
+		o.suspect(path, "use "+k.Want.RatString()+" or more")
 	default:
 		o.suspect(path, k.LocalizedString(printer))
 	}

@@ -106,6 +106,24 @@ func withValues(template *api.BenchmarkRunSpec, values map[string]any) (*api.Ben
 	return &spec, nil
 }
 
+// Kept says whether a run still has a point's value for a parameter: a zero is taken for a field that was not given.
+func Kept(spec *api.BenchmarkRunSpec, path string, value any) bool {
+	var tree any
+	data, err := json.Marshal(spec)
+	if err == nil {
+		err = json.Unmarshal(data, &tree)
+	}
+	for _, step := range strings.Split(path, ".") {
+		object, _ := tree.(map[string]any)
+		tree = object[step]
+	}
+	switch value {
+	case 0.0, "", false:
+		return err == nil && (tree == nil || tree == value)
+	}
+	return true
+}
+
 func set(tree map[string]any, path []string, value any) error {
 	if len(path) == 1 {
 		tree[path[0]] = value

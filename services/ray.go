@@ -57,8 +57,9 @@ func (c *rayCluster) address() string {
 func (c *rayCluster) env() map[string]string {
 	sum := sha256.Sum256([]byte("ray:" + c.launch.APIKey))
 	return map[string]string{
-		"RAY_ADDRESS": c.address(), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": hex.EncodeToString(sum[:16]),
-		"RAY_USAGE_STATS_ENABLED": "0", "VLLM_HOST_IP": c.launch.Address,
+		"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": hex.EncodeToString(sum[:16]),
+		// Not /tmp/ray, which may be another user's.
+		"RAY_TMPDIR": c.launch.Scratch, "RAY_USAGE_STATS_ENABLED": "0", "VLLM_HOST_IP": c.launch.Address,
 	}
 }
 
@@ -69,7 +70,7 @@ func (c *rayCluster) node() Process {
 	args := []string{"ray", "start"}
 	if l.head() {
 		args = append(args, "--head", "--port="+strconv.Itoa(intSetting(c.settings, "port", rayPort)),
-			"--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port="+strconv.Itoa(intSetting(c.settings, "dashboardPort", rayDashboardPort)))
+			"--include-dashboard=true", "--dashboard-host="+c.loopback(), "--dashboard-port="+strconv.Itoa(intSetting(c.settings, "dashboardPort", rayDashboardPort)))
 	} else {
 		args = append(args, "--address="+c.address())
 	}
@@ -82,11 +83,20 @@ func (c *rayCluster) node() Process {
 	if gpus := intSetting(c.settings, "numGpusPerNode", len(l.GPUs)); gpus > 0 {
 		args = append(args, "--num-gpus="+strconv.Itoa(gpus))
 	}
-	p := Process{Name: "ray", Args: append(args, "--disable-usage-stats", "--block"), Env: c.env(), Ready: rayStarted}
+	p := Process{Name: "ray", Args: append(args, "--disable-usage-stats", "--block"), Env: c.env(), Ready: rayStarted, Late: reasonRayMissing}
 	if !l.head() {
 		p.Await = c.address() // a worker gives up after a while when there is no head yet
 	}
 	return p
+}
+
+// loopback is where the dashboard listens, which knows no password: an address that the node alone can reach. The nodes of an
+// embedded cluster each have one of their own.
+func (c *rayCluster) loopback() string {
+	if ip := net.ParseIP(c.launch.Address); ip != nil && ip.IsLoopback() {
+		return c.launch.Address
+	}
+	return "127.0.0.1"
 }
 
 // complete is the gate that all nodes have joined.

@@ -69,6 +69,9 @@ type Launch struct {
 	APIKey string
 	// Logs is a folder of this node for files of the service's own.
 	Logs string
+	// Scratch is a short-lived folder of this node's own disk, of the same name on all nodes of the server: for sockets, whose
+	// paths are short and which network file systems know nothing of.
+	Scratch string
 	// Replica is the server's name.
 	Replica string
 	// Nodes are the addresses of all nodes of the server, the first one's first; Node is this one's place among them.
@@ -101,8 +104,9 @@ type Process struct {
 	Env map[string]string
 	// Await is an address that must accept connections before the process is started.
 	Await string
-	// Ready is a text in its output that says it is up; without one, a process that runs is.
-	Ready string
+	// Ready is a text in its output that says it is up; without one, a process that runs is. Late is a stable word for a process
+	// that does not say it in time.
+	Ready, Late string
 	// Gate must hold before the process is started, and as long as it runs.
 	Gate *Gate
 }

@@ -45,7 +45,7 @@ var tgi = Service{
 		args := []string{
 			"text-generation-launcher", "--model-id", l.Spec.Model, "--hostname", l.Address, "--port", strconv.Itoa(port),
 			// Shards talk over sockets and a port of their own, which two servers of a node must not share.
-			"--shard-uds-path", filepath.Join("/tmp", "tgi-"+strconv.Itoa(port)), "--master-port", strconv.Itoa(port + 20000),
+			"--shard-uds-path", filepath.Join(l.Scratch, "tgi"), "--master-port", strconv.Itoa(port + 20000),
 		}
 		args = append(args, l.options...)
 		return []Process{{Args: append(args, l.Spec.Args...), Env: map[string]string{"API_KEY": l.APIKey}}}, nil

@@ -152,6 +152,7 @@ func vllmLaunch(l Launch) ([]Process, error) {
 			for name, value := range cluster.env() {
 				server.Env[name] = value
 			}
+			server.Env["RAY_ADDRESS"] = cluster.address() // else vLLM would start a cluster of its own
 			processes = append(processes, server)
 		}
 		return processes, nil

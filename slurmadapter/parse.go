@@ -57,6 +57,22 @@ func parseHistory(out string) ([]Job, error) {
 // parseControl reads one job of `scontrol show job -o`: words of the form Key=Value. Values may hold spaces, so a word
 // that is no pair belongs to the value before it; the keys read here have values without `=`.
 func parseControl(out string) (Job, error) {
+	fields := controlFields(out)
+	if fields["JobId"] == "" || fields["JobState"] == "" {
+		return Job{}, fmt.Errorf("parse scontrol show job: no JobId or JobState in %.200q", out)
+	}
+	restarts, err := strconv.Atoi(fields["Restarts"])
+	if err != nil && fields["Restarts"] != "" {
+		return Job{}, fmt.Errorf("parse scontrol show job: Restarts=%q", fields["Restarts"])
+	}
+	return Job{
+		ID: fields["JobId"], Name: fields["JobName"], State: parseState(fields["JobState"]), Raw: fields["JobState"],
+		Reason: trimReason(fields["Reason"]), Nodes: trimNodes(fields["NodeList"]), ExitCode: fields["ExitCode"], Restarts: restarts,
+		Submitted: parseTime(fields["SubmitTime"]), Started: parseTime(fields["StartTime"]), Ended: parseTime(fields["EndTime"]),
+	}, nil
+}
+
+func controlFields(out string) map[string]string {
 	fields := map[string]string{}
 	last := ""
 	for _, word := range strings.Fields(out) {
@@ -71,18 +87,7 @@ func parseControl(out string) (Job, error) {
 			fields[last] += " " + word
 		}
 	}
-	if fields["JobId"] == "" || fields["JobState"] == "" {
-		return Job{}, fmt.Errorf("parse scontrol show job: no JobId or JobState in %.200q", out)
-	}
-	restarts, err := strconv.Atoi(fields["Restarts"])
-	if err != nil && fields["Restarts"] != "" {
-		return Job{}, fmt.Errorf("parse scontrol show job: Restarts=%q", fields["Restarts"])
-	}
-	return Job{
-		ID: fields["JobId"], Name: fields["JobName"], State: parseState(fields["JobState"]), Raw: fields["JobState"],
-		Reason: trimReason(fields["Reason"]), Nodes: trimNodes(fields["NodeList"]), ExitCode: fields["ExitCode"], Restarts: restarts,
-		Submitted: parseTime(fields["SubmitTime"]), Started: parseTime(fields["StartTime"]), Ended: parseTime(fields["EndTime"]),
-	}, nil
+	return fields
 }
 
 func isControlKey(key string) bool {

@@ -148,6 +148,15 @@ func (s *Slurm) Lookup(ctx context.Context, id string, since time.Time) (Job, er
 	return Job{}, fmt.Errorf("look up job %s: %w", id, ErrNotFound)
 }
 
+// Details is all that the controller says of a job, in its own words. A job that it has forgotten is ErrNotFound.
+func (s *Slurm) Details(ctx context.Context, id string) (map[string]string, error) {
+	out, err := s.run.run(ctx, "scontrol", "show", "job", "-o", id)
+	if err != nil {
+		return nil, fmt.Errorf("read the record of job %s: %w", id, err)
+	}
+	return controlFields(out), nil
+}
+
 // history asks accounting. Sites without it make sacct fail, which counts as not found.
 func (s *Slurm) history(ctx context.Context, id string, since time.Time) (Job, error) {
 	// sacct without -S looks at today alone; an hour more covers a clock that differs from the cluster's.

@@ -91,15 +91,9 @@ type AgentRecord struct {
 	Kernel string `json:"kernel"`
 	OS     string `json:"os,omitempty"`
 	// GPUs as their driver names them.
-	GPUs []GPU `json:"gpus,omitempty"`
-}
-
-// GPU is one GPU of a node.
-type GPU struct {
-	Name   string `json:"name"`
-	Driver string `json:"driver,omitempty"`
-	// Memory in MiB.
-	Memory int64 `json:"memoryMiB,omitempty"`
+	GPUs []api.GPURecord `json:"gpus,omitempty"`
+	// Env holds the variables of the job that matter to what runs in it; secrets are masked.
+	Env map[string]string `json:"env,omitempty"`
 }
 
 // Secrets are the values that a job's servers and clients are given. They are kept in the job's folder for as long as the job

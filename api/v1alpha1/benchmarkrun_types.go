@@ -338,6 +338,8 @@ type BenchmarkRunStatus struct {
 	Reports []ReportFile `json:"reports,omitempty"`
 	// Folder holds the results of the current attempt.
 	Folder string `json:"folder,omitempty"`
+	// Record of what the attempt was carried out with; it stands in the folder's run.lock.yaml alone.
+	Record *RunRecord `json:"record,omitempty"`
 	// StartTime is when the first attempt began, CompletionTime when the run ended.
 	StartTime      *metav1.Time `json:"startTime,omitempty"`
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`

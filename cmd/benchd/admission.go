@@ -67,6 +67,11 @@ func admitSweep(s *api.BenchmarkSweep, find lookup) field.ErrorList {
 		}
 		api.SetDefaults(run)
 		errs := append(slices.DeleteFunc(api.Validate(run), func(e *field.Error) bool { return strings.HasPrefix(e.Field, "metadata") }), admitRun(s.Namespace, &run.Spec, find)...)
+		for path, value := range p.Values {
+			if !plan.Kept(&run.Spec, path, value) {
+				errs = append(errs, field.Invalid(field.NewPath("spec."+path), value, "is taken for a field that is not given, and the default used: leave it out"))
+			}
+		}
 		for _, e := range errs {
 			e = inSweep(s, p, e)
 			if key := e.Error(); !seen[key] {

@@ -32,11 +32,14 @@ func newGetCommand(o *options) *cobra.Command {
 	g := getOptions{options: o}
 	cmd := &cobra.Command{
 		Use:   "get KIND [NAME…]",
-		Short: "Show objects: runs, allocations, clusters, events",
+		Short: "Show objects: runs, sweeps, templates, allocations, clusters, events; and services",
 		Example: "  benchd get runs\n  benchd get runs -w\n  benchd get runs -l team=inference -o wide\n" +
-			"  benchd get run my-run -o jsonpath='{.status.summary.ttftP99}'",
+			"  benchd get services\n  benchd get run my-run -o jsonpath='{.status.summary.ttftP99}'",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if isServices(args[0]) {
+				return g.printServices(cmd, args[1:])
+			}
 			kind, names, err := objectArgs(args)
 			if err != nil {
 				return err

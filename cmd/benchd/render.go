@@ -95,7 +95,7 @@ func renderServers(say func(string, ...any), manifest *node.Manifest, binary str
 		for part, rank := range r.Ranks {
 			processes, err := service.Launch(services.Launch{
 				Binary: binary, Spec: manifest.Service, Address: addresses[part], Port: r.Port, GPUs: r.GPUs, CPUs: manifest.CPUs, APIKey: "KEY",
-				Logs: folder.Logs("NODE"), Replica: r.Name, Nodes: addresses, Node: part,
+				Logs: folder.Logs("NODE"), Scratch: "/tmp/benchd-UID-" + r.Name, Replica: r.Name, Nodes: addresses, Node: part,
 			})
 			if err != nil {
 				return err
@@ -134,7 +134,7 @@ func renderProcess(say func(string, ...any), manifest *node.Manifest, r node.Rep
 	}
 	maps.Copy(env, p.Env)
 	command, err := container.Describe(&manifest.Container, container.Process{
-		Name: name, Args: p.Args, Env: env, Folder: filepath.Join(folder.Logs("NODE"), "."+r.Name), GPUs: len(r.GPUs) > 0, Node: "NODE", Shared: len(r.Ranks) > 1,
+		Name: name, Args: p.Args, Env: env, Folder: "/tmp/benchd-UID-" + r.Name, GPUs: len(r.GPUs) > 0, Node: "NODE", Shared: len(r.Ranks) > 1,
 	})
 	if err != nil {
 		return err

@@ -53,8 +53,8 @@ Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no co
 	o.register(root)
 	root.AddCommand(
 		newApplyCommand(&o), newRunCommand(&o), newGetCommand(&o), newDescribeCommand(&o), newLogsCommand(&o), newEventsCommand(&o),
-		newReportCommand(&o), newWaitCommand(&o), newCancelCommand(&o), newDeleteCommand(&o), newExplainCommand(),
-		newValidateCommand(&o), newRenderCommand(&o), newConvertCommand(&o), newLoadCommand(), newCompareCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
+		newReportCommand(&o), newWaitCommand(&o), newCancelCommand(&o), newDeleteCommand(&o), newExplainCommand(&o),
+		newValidateCommand(&o), newRenderCommand(&o), newConvertCommand(&o), newImageCommand(&o), newLoadCommand(), newCompareCommand(&o), newDiffCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
 		newAgentCommand(), newSupervisorCommand(), newDoctorCommand(&o), newProbeCommand(),
 	)
 	return root

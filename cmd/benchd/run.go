@@ -52,6 +52,10 @@ how to come back. A file may hold a recipe. Flags for nodes, ports, timeout and 
 			}
 			var failed error
 			for _, doc := range docs {
+				if sweep, ok := doc.Object.(*api.BenchmarkSweep); ok {
+					note(cmd)("sweep/%s goes on by itself. Look at it with:\n  benchd get sweep %s -w --home %s\n  benchd get runs -l %s=%s --home %s",
+						sweep.Name, sweep.Name, dir, api.LabelSweep, sweep.Name, dir)
+				}
 				if run, ok := doc.Object.(*api.BenchmarkRun); ok {
 					failed = errors.Join(failed, followRun(cmd, c, string(dir), run, quiet))
 					if code := (exitError{}); errors.As(failed, &code) && code.code == exitDetached {

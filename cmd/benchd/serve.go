@@ -17,7 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/controllers"
 	"github.com/benchd/benchd/home"
 	"github.com/benchd/benchd/server"
@@ -103,7 +105,7 @@ func serve(ctx context.Context, dir home.Dir, o serveOptions, cmd *cobra.Command
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	manager, err := controllers.New(controllers.Config{
-		Store: st, Home: string(dir), Binary: self, Version: version, Guard: lease.Guard, NewCluster: openCluster, Log: log, Registerer: registry,
+		Store: st, Admit: func(obj api.Object) field.ErrorList { return admitStored(st)(obj, nil) }, Home: string(dir), Binary: self, Version: version, Guard: lease.Guard, NewCluster: openCluster, Log: log, Registerer: registry,
 	})
 	if err != nil {
 		return err

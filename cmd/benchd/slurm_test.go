@@ -326,3 +326,27 @@ exec %[2]s "$@"
 		t.Errorf("%d jobs started, want 1", n)
 	}
 }
+
+// Roles get the nodes that they name, whatever order Slurm has for them.
+func TestSlurmNamedNodes(t *testing.T) {
+	t.Parallel()
+	c := needSlurm(t, false)
+	p := newSlurmPlane(c, nil).ready()
+	p.create(slurmRun("named", func(s *api.BenchmarkRunSpec) {
+		s.Nodes.Servers = api.RoleSpec{Count: count(2), Nodelist: "mel[2003-2004]"}
+		s.Nodes.Clients = api.RoleSpec{Count: count(1), Nodelist: "mel2001"}
+		s.Nodes.Monitors = api.RoleSpec{Count: count(1), Nodelist: "mel2002"}
+		s.Nodes.ExecutorPort = 6111
+	}))
+	p.until("named", 2*time.Minute, api.RunCompleted)
+	var got []string
+	for _, n := range p.allocation("named-1").Status.Nodes {
+		got = append(got, n.Name+" "+n.Roles[0])
+		if !strings.HasSuffix(n.Executor, ":6111") {
+			t.Errorf("executor of %s: %s, want port 6111", n.Name, n.Executor)
+		}
+	}
+	if want := "[mel2003 server mel2004 server mel2001 client mel2002 monitor]"; fmt.Sprint(got) != want {
+		t.Errorf("nodes: got %v, want %s", got, want)
+	}
+}

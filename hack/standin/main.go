@@ -71,6 +71,7 @@ func personalities() []personality {
 		{[]string{"llama-server"}, llamaVersion, "llama.cpp's server", runLlama},
 		{[]string{"trtllm-serve"}, trtllmVersion, "TensorRT-LLM's server", runTRTLLM},
 		{[]string{"text-generation-launcher"}, tgiVersion, "text-generation-inference", runTGI},
+		{[]string{"apptainer", "singularity"}, apptainerVersion, "apptainer exec of an image that holds the stand-ins", runApptainer},
 		// The daemons of Ray, which `ray start` starts itself.
 		{[]string{gcsName}, rayVersion, "", runGCS},
 		{[]string{rayletName}, rayVersion, "", runRaylet},

@@ -3,7 +3,7 @@ package main
 // The personality `ollama`.
 //
 // Sources: ollama/ollama, server/routes.go (commit 00188139 and copies of 2025 and 2026), server/sched.go, envconfig/config.go
-// and api/types.go (copies), docs/api.md. The version named is the newest that the Go module proxy knew.
+// and api/types.go (copies), docs/api.md. The version named is of about that time.
 //
 // Not verified: the text of OpenAI-style errors of /v1, sizes and details in /api/show and /api/ps, the exit code after
 // SIGTERM (taken as 0), and that positional arguments of serve are refused in these words.

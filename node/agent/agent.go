@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/benchd/benchd/api/node"
+	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/node/executor"
 	"github.com/benchd/benchd/node/logs"
 	"github.com/benchd/benchd/node/monitor"
@@ -149,6 +150,10 @@ func (a *agent) serve(ctx context.Context) error {
 	if *a.manifest.Monitor.Enabled {
 		go a.sample(ctx)
 	}
+	if p := a.manifest.Monitor.Pushgateway; p != nil && slices.Contains(a.manifest.Ranks[a.opts.Rank], node.RoleClient) {
+		defer a.push(ctx, p)()
+	}
+	defer a.cleanUp() // once all processes have ended
 	processes := newProcesses(a.manifest.GraceTime.Duration, a.log)
 	defer processes.stopAll()
 	for _, s := range a.servers {
@@ -185,6 +190,31 @@ func (a *agent) follow(ctx context.Context) error {
 			if silent := time.Since(a.zero) - heard; silent > limit {
 				return fmt.Errorf("the lead has not been heard of for %s: ending what runs on this node", silent.Round(time.Second))
 			}
+		}
+	}
+}
+
+// push pushes live metrics from now on. What it returns ends that and takes them away again.
+func (a *agent) push(ctx context.Context, to *api.PushgatewaySpec) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	p := monitor.Pusher{
+		URL: to.URL, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node, Source: a.exec, Log: a.log,
+	}
+	go func() {
+		defer close(done)
+		p.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func (a *agent) cleanUp() {
+	for _, s := range a.servers {
+		if err := s.cleanUp(); err != nil {
+			a.log.Warn("take away what a server left", "server", s.replica.Name, "error", err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,10 +26,6 @@ import (
 // commandFor makes a service's process into the command that this node runs: in its container, or found on PATH.
 func (s *server) commandFor(p services.Process) (container.Command, error) {
 	spec := &s.agent.manifest.Container
-	folder, err := s.privateFolder()
-	if err != nil {
-		return container.Command{}, err
-	}
 	env := maps.Clone(spec.Env)
 	if env == nil {
 		env = map[string]string{}
@@ -42,7 +39,7 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 		env = container.Environment(os.Environ(), env)
 	}
 	command, err := container.Wrap(spec, container.Process{
-		Name: s.logName(p), Args: p.Args, Env: env, Folder: folder, Binds: s.ownBinds(p, folder), GPUs: len(s.replica.GPUs) > 0,
+		Name: fmt.Sprintf("%.8s-%s-%s", s.agent.manifest.Allocation.UID, s.agent.opts.Node, s.logName(p)), Args: p.Args, Env: env, Folder: s.scratch(), Binds: s.ownBinds(p), GPUs: len(s.replica.GPUs) > 0,
 		Node: s.agent.opts.Node, Shared: len(s.replica.Ranks) > 1,
 	})
 	if err != nil {
@@ -52,28 +49,53 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 	if err != nil {
 		return command, err
 	}
+	if len(command.CleanUp) > 0 {
+		s.mu.Lock()
+		s.cleanUps[strings.Join(command.CleanUp, "\x00")] = command.CleanUp
+		s.mu.Unlock()
+	}
 	command.Args = append([]string{program}, command.Args[1:]...)
 	return command, nil
 }
 
-// ownBinds are mounts that the process needs although the user does not name them: benchd itself and the node's log folder,
-// for the simulated server, and none otherwise.
-func (s *server) ownBinds(p services.Process, folder string) []string {
-	if s.agent.manifest.Container.Runtime == api.RuntimeNone || p.Args[0] != s.binary {
-		return nil
+// ownBinds are mounts that the process needs although the user does not name them: its folder on the node's disk, and, for the
+// simulated server, benchd itself and the node's log folder.
+func (s *server) ownBinds(p services.Process) []string {
+	var binds []string
+	if s.agent.manifest.Container.Runtime == api.RuntimePodman || s.agent.manifest.Container.Runtime == api.RuntimePyxis {
+		binds = append(binds, s.scratch()+":"+s.scratch()) // the others mount the node's /tmp by themselves
 	}
-	return []string{s.binary + ":" + s.binary + ":ro", filepath.Dir(folder) + ":" + filepath.Dir(folder) + ":rw"}
+	if p.Args[0] == s.binary {
+		logs := s.agent.folder.Logs(s.agent.opts.Node)
+		binds = append(binds, s.binary+":"+s.binary, logs+":"+logs)
+	}
+	return binds
 }
 
-// privateFolder is where this server's containers keep files of their own on this node.
-func (s *server) privateFolder() (string, error) {
-	dir := filepath.Join(s.agent.folder.Logs(s.agent.opts.Node), "."+s.replica.Name)
-	for _, d := range []string{dir, filepath.Join(dir, "tmp")} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return "", fmt.Errorf("make the server's own folder: %w", err)
+// cleanUpTimeout bounds the taking away of one container.
+const cleanUpTimeout = 20 * time.Second
+
+// cleanUp takes away what is left once the processes have ended: containers that were killed, and the folder on the node's disk.
+func (s *server) cleanUp() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, args := range s.cleanUps {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanUpTimeout)
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.WaitDelay = time.Second
+		if out, err := cmd.CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out))
 		}
+		cancel()
 	}
-	return dir, nil
+	return errors.Join(append(errs, os.RemoveAll(s.scratch()))...)
+}
+
+// scratch is the server's folder on the node's own disk. All nodes of the server call it the same, for some services have one
+// node say where the others keep their files.
+func (s *server) scratch() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("benchd-%.8s-%s", s.agent.manifest.Allocation.UID, s.replica.Name))
 }
 
 // find looks for a program in the folders of container.path, then on PATH.
@@ -157,7 +179,7 @@ func (s *server) startProcess(ctx context.Context, processes *processes, p servi
 	case <-proc.exited:
 		return &exitedError{proc}
 	case <-ctx.Done():
-		return fmt.Errorf("%s did not say %q in time: see its log", strings.Join(p.Args, " "), p.Ready)
+		return &gateError{cmp.Or(p.Late, reasonHealth), fmt.Errorf("%s did not say %q in time: see its log, and check that the server's nodes reach each other", strings.Join(p.Args, " "), p.Ready)}
 	}
 }
 

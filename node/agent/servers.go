@@ -50,6 +50,8 @@ type server struct {
 	mu    sync.Mutex
 	state node.ServerState
 	procs []*process
+	// cleanUps are the commands that take away what its containers may leave.
+	cleanUps map[string][]string
 }
 
 // newServers returns the parts of servers that this node is to run, not yet started.
@@ -60,7 +62,7 @@ func (a *agent) newServers() []*server {
 		if part < 0 {
 			continue
 		}
-		s := &server{replica: replica, agent: a, part: part, died: make(chan struct{})}
+		s := &server{replica: replica, agent: a, part: part, died: make(chan struct{}), cleanUps: map[string][]string{}}
 		if part == 0 {
 			s.url = "http://" + net.JoinHostPort(a.address, strconv.Itoa(int(replica.Port)))
 		}
@@ -115,13 +117,16 @@ func (s *server) start(ctx context.Context, processes *processes) ([]services.Pr
 			return nil, err
 		}
 	}
+	if err := os.MkdirAll(s.scratch(), 0o700); err != nil {
+		return nil, fmt.Errorf("make the server's folder on the node's own disk: %w", err)
+	}
 	addresses, err := s.nodeAddresses(ctx)
 	if err != nil {
 		return nil, err
 	}
 	parts, err := service.Launch(services.Launch{
 		Binary: s.binary, Spec: a.manifest.Service, Address: a.address, Port: s.replica.Port, GPUs: s.replica.GPUs, CPUs: a.manifest.CPUs,
-		APIKey: apiKey(a.token), Logs: a.folder.Logs(a.opts.Node), Replica: s.replica.Name, Nodes: addresses, Node: s.part,
+		APIKey: apiKey(a.token), Logs: a.folder.Logs(a.opts.Node), Scratch: s.scratch(), Replica: s.replica.Name, Nodes: addresses, Node: s.part,
 	})
 	if err != nil {
 		return nil, err

@@ -2,10 +2,11 @@ package executor
 
 import (
 	"net/http"
-	"strings"
+	"regexp"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/benchd/benchd/api/node"
 	"github.com/benchd/benchd/workload"
@@ -30,8 +31,13 @@ type metrics struct {
 	tokens   prometheus.Counter
 }
 
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9_]`)
+
 func newMetrics(service, run, nodeName string) *metrics {
-	service = strings.ReplaceAll(service, "-", "_") // as Prometheus wants names
+	service = notInNames.ReplaceAllString(service, "_")
+	if service[0] >= '0' && service[0] <= '9' {
+		service = "service_" + service // as Prometheus wants names
+	}
 	labels := prometheus.Labels{"run": run, "node": nodeName}
 	m := &metrics{registry: prometheus.NewRegistry()}
 	gauge := func(name, help string) prometheus.Gauge {
@@ -139,4 +145,13 @@ func (e *Executor) metricsJSON(w http.ResponseWriter, _ *http.Request) {
 		live.ThroughputRPS, live.TokenRate, live.TTFTP50, live.LatencyP50, live.InFlight = p.RequestRate, p.TokenRate, p.TTFTP50, p.E2EP50, p.InFlight
 	}
 	writeJSON(w, http.StatusOK, live)
+}
+
+// Gather gives the live metrics to whoever carries them elsewhere; none before there is a load.
+func (e *Executor) Gather() ([]*dto.MetricFamily, error) {
+	m, _ := e.live()
+	if m == nil {
+		return nil, nil
+	}
+	return m.registry.Gather()
 }

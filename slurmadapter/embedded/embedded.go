@@ -200,6 +200,15 @@ func (c *Cluster) List(ctx context.Context) ([]slurmadapter.Job, error) {
 	return jobs, nil
 }
 
+// Details is what the cluster knows of a job.
+func (c *Cluster) Details(_ context.Context, id string) (map[string]string, error) {
+	j, err := c.look(id)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"JobId": j.ID, "JobName": j.Name, "JobState": string(j.State), "NodeList": j.Nodes, "ExitCode": j.ExitCode}, nil
+}
+
 // Lookup finds a job whatever its age.
 func (c *Cluster) Lookup(_ context.Context, id string, _ time.Time) (slurmadapter.Job, error) {
 	return c.look(id)

@@ -1,0 +1,63 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/push"
+)
+
+// Pusher pushes a node's live metrics to a Pushgateway, for sites whose Prometheus cannot reach compute nodes. One that cannot be
+// reached is a warning, once, and never a failure.
+type Pusher struct {
+	// URL of the Pushgateway.
+	URL string
+	// Interval between two pushes.
+	Interval time.Duration
+	// Job and Instance name the group that the metrics stand in: it is replaced by each push and deleted at the end.
+	Job, Instance string
+	// Source of the metrics. An empty one pushes nothing.
+	Source prometheus.Gatherer
+	// Log gets what goes wrong.
+	Log *slog.Logger
+}
+
+// pushTimeout bounds one push, so that a gateway that hangs holds nothing up.
+const pushTimeout = 10 * time.Second
+
+// Run pushes until the context ends, and then deletes the group: metrics of a job that is gone would look alive for ever.
+func (p *Pusher) Run(ctx context.Context) {
+	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(p.Source).Client(&http.Client{Timeout: pushTimeout})
+	tick := time.NewTicker(p.Interval)
+	defer tick.Stop()
+	pushed, failing := false, false
+	for {
+		select {
+		case <-ctx.Done():
+			if pushed {
+				if err := gateway.Delete(); err != nil {
+					p.Log.Warn("delete the metrics at the Pushgateway", "url", p.URL, "error", err)
+				}
+			}
+			return
+		case <-tick.C:
+		}
+		families, err := p.Source.Gather()
+		if err == nil && len(families) == 0 {
+			continue // no load yet
+		}
+		err = gateway.PushContext(ctx)
+		if err == nil {
+			pushed, failing = true, false
+			continue
+		}
+		if !failing && ctx.Err() == nil {
+			p.Log.Warn("push metrics: benchd goes on trying; see whether the Pushgateway runs and this node can reach it", "url", p.URL, "error", fmt.Sprint(err))
+		}
+		failing = true
+	}
+}

@@ -1,0 +1,102 @@
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// gateway is a Pushgateway that remembers what it was asked.
+type gateway struct {
+	mu    sync.Mutex
+	asked []string
+	fails bool
+	seen  chan string
+}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	g.mu.Lock()
+	fails := g.fails
+	g.asked = append(g.asked, r.Method+" "+r.URL.Path)
+	g.mu.Unlock()
+	if fails {
+		http.Error(w, "no", http.StatusServiceUnavailable)
+	} else if r.Method == http.MethodDelete {
+		w.WriteHeader(http.StatusAccepted)
+	}
+	select {
+	case g.seen <- r.Method + " " + r.URL.Path + " " + string(body):
+	default:
+	}
+}
+
+func TestPusher(t *testing.T) {
+	g := &gateway{seen: make(chan string, 100)}
+	server := httptest.NewServer(g)
+	defer server.Close()
+	registry := prometheus.NewRegistry()
+	running := prometheus.NewGauge(prometheus.GaugeOpts{Name: "vllm_workload_running", ConstLabels: prometheus.Labels{"node": "n1"}})
+	registry.MustRegister(running)
+	var source prometheus.GathererFunc = func() ([]*dto.MetricFamily, error) { return registry.Gather() }
+	var log bytes.Buffer
+	p := Pusher{URL: server.URL, Interval: 5 * time.Millisecond, Job: "benchd", Instance: "n1", Source: source, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	if first := <-g.seen; !strings.HasPrefix(first, "PUT /metrics/job/benchd/instance/n1 ") || !strings.Contains(first, "vllm_workload_running") {
+		t.Errorf("pushed: %q", first)
+	}
+	g.mu.Lock()
+	g.fails = true
+	g.mu.Unlock()
+	for range 4 {
+		<-g.seen
+	}
+	cancel()
+	<-done
+	if last := g.asked[len(g.asked)-1]; last != "DELETE /metrics/job/benchd/instance/n1" {
+		t.Errorf("at the end: %q", last)
+	}
+	if n := strings.Count(log.String(), "push metrics"); n != 1 {
+		t.Errorf("%d warnings of one outage:\n%s", n, log.String())
+	}
+	server.CloseClientConnections()
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// Nothing is pushed before there is a load, nor deleted.
+func TestPusherWithoutMetrics(t *testing.T) {
+	g := &gateway{seen: make(chan string, 1)}
+	server := httptest.NewServer(g)
+	defer server.Close()
+	looked := make(chan struct{}, 10)
+	p := Pusher{URL: server.URL, Interval: time.Millisecond, Job: "benchd", Instance: "n1", Log: slog.New(slog.DiscardHandler), Source: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		select {
+		case looked <- struct{}{}:
+		default:
+		}
+		return nil, nil
+	})}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	for range 3 {
+		<-looked
+	}
+	cancel()
+	<-done
+	if len(g.asked) > 0 {
+		t.Errorf("asked: %v", g.asked)
+	}
+}
