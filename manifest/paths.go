@@ -47,10 +47,23 @@ func (r *Reader) Paths(paths []string, recursive bool, stdin io.Reader) ([]Docum
 	return r.finish(order, objects, errs)
 }
 
+// filesOf names the files of a path, of which there has to be one.
 func filesOf(path string, recursive bool) ([]string, *Error) {
 	if path == "-" {
 		return []string{path}, nil
 	}
+	files, err := Files(path, recursive)
+	switch {
+	case err != nil:
+		return nil, fileError(path, err)
+	case len(files) == 0:
+		return nil, &Error{File: path, Detail: "holds no .yaml, .yml or .json file"}
+	}
+	return files, nil
+}
+
+// Files names the files that Paths reads of a path: itself, or those of a folder, sorted, which may be none.
+func Files(path string, recursive bool) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fileError(path, err)
@@ -72,9 +85,6 @@ func filesOf(path string, recursive bool) ([]string, *Error) {
 	})
 	if err != nil {
 		return nil, fileError(path, err)
-	}
-	if len(files) == 0 {
-		return nil, &Error{File: path, Detail: "holds no .yaml, .yml or .json file"}
 	}
 	slices.Sort(files)
 	return files, nil
@@ -106,6 +116,9 @@ func (r *Reader) readFile(path string, stdin io.Reader) ([]*object, Errors) {
 
 // fileError says what is wrong with a file, without the name that the error begins with anyway.
 func fileError(path string, err error) *Error {
+	if told, ok := errors.AsType[*Error](err); ok {
+		return told
+	}
 	detail := err.Error()
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		detail = fmt.Sprintf("cannot be read: %v", failed.Err)

@@ -41,6 +41,7 @@ func newRootCommand() *cobra.Command {
   benchd apply -f run.yaml      hand it over and walk away
   benchd get runs -w            look
   benchd report NAME            read the numbers
+  benchd create run.yaml        be asked what to run, and have the file written
 
 Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no control plane answers, 4 the run failed,
 5 the run was cancelled, 6 interrupted while the run goes on, 7 timed out,
@@ -54,7 +55,8 @@ Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no co
 	root.AddCommand(
 		newApplyCommand(&o), newRunCommand(&o), newGetCommand(&o), newDescribeCommand(&o), newLogsCommand(&o), newEventsCommand(&o),
 		newReportCommand(&o), newWaitCommand(&o), newCancelCommand(&o), newDeleteCommand(&o), newExplainCommand(&o),
-		newValidateCommand(&o), newRenderCommand(&o), newConvertCommand(&o), newImageCommand(&o), newLoadCommand(), newCompareCommand(&o), newDiffCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
+		newValidateCommand(&o), newRenderCommand(&o), newConvertCommand(&o),
+		newListCommand(&o), newCreateCommand(&o), newInitCommand(&o), newImageCommand(&o), newLoadCommand(), newCompareCommand(&o), newDiffCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
 		newAgentCommand(), newSupervisorCommand(), newDoctorCommand(&o), newProbeCommand(),
 	)
 	return root
