@@ -22,7 +22,7 @@ var floors = map[string]int{
 	"slurmadapter/embedded": 11, "store/storetest": 11, "transport": 11, "tokenizer": 10,
 	"services": 20, "workload": 20, "node/monitor": 20, "node/logs": 20,
 	"report": 30, "recipe": 30, "plan": 30,
-	"controllers": 40, "node/executor": 40, "client": 40,
+	"controllers": 40, "node/executor": 40, "client": 40, "site": 40,
 	"server": 50, "node/agent": 50,
 	"cmd/benchd": 60, "hack/standin": 60,
 }

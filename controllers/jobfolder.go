@@ -80,6 +80,16 @@ func (b *executable) install(workdir string) (string, error) {
 	return target, node.WriteSealedBytes(target, data, 0o700)
 }
 
+// InstallBinary puts a copy of the executable into the work folder, as a job would find it, and returns its path.
+func InstallBinary(path, workdir string) (string, error) {
+	b, err := newBinary(path)
+	if err != nil {
+		return "", err
+	}
+	target, err := b.install(workdir)
+	return target, errors.Join(err, b.file.Close())
+}
+
 func allocationFolder(workdir string, a *api.Allocation) node.Folder {
 	return node.Folder(filepath.Join(workdir, a.Namespace, "allocations", fmt.Sprintf("%s-%.8s", a.Name, a.UID)))
 }

@@ -32,24 +32,7 @@ func Script(a *api.Allocation, folder node.Folder, binary string) string {
 	p(`  echo "benchd: job $SLURM_JOB_ID does not start: the folder is claimed by $(cat "$folder/claim")" >&2`)
 	p("  exit %d", claimedExit)
 	p("fi")
-	program, module := usualModule(a.Spec.Container.Runtime)
-	if len(a.Spec.Slurm.Modules) > 0 || program != "" {
-		p("")
-		p("# Batch shells of some sites do not define `module` by themselves.")
-		p("if ! type module >/dev/null 2>&1; then")
-		p("  for init in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh /usr/share/lmod/lmod/init/bash; do")
-		p("    # shellcheck disable=SC1090")
-		p(`    if [ -r "$init" ]; then . "$init"; break; fi`)
-		p("  done")
-		p("fi")
-		for _, module := range a.Spec.Slurm.Modules {
-			p(`module load %s || { echo "benchd: cannot load module "%s >&2; exit %d; }`, quote(module), quote(module), moduleExit)
-		}
-	}
-	if program != "" {
-		p("# The container runtime commonly comes with a module of its name.")
-		p("if ! command -v %s >/dev/null 2>&1 && type module >/dev/null 2>&1; then module load %s || true; fi", program, module)
-	}
+	b.WriteString(ModuleLines(&a.Spec))
 	p("")
 	args := []string{"srun", "--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0"}
 	spec := NewJobSpec(a, folder, "")
@@ -68,6 +51,32 @@ func Script(a *api.Allocation, folder node.Folder, binary string) string {
 		args = append(args, "--distribution=arbitrary")
 	}
 	p(`exec %s %s agent --folder "$folder"`, strings.Join(args, " "), quote(binary))
+	return b.String()
+}
+
+// ModuleLines are the lines of a job's script that load what its servers need. They end the script when a named module cannot
+// be loaded.
+func ModuleLines(a *api.AllocationSpec) string {
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	program, module := usualModule(a.Container.Runtime)
+	if len(a.Slurm.Modules) > 0 || program != "" {
+		p("")
+		p("# Batch shells of some sites do not define `module` by themselves.")
+		p("if ! type module >/dev/null 2>&1; then")
+		p("  for init in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh /usr/share/lmod/lmod/init/bash; do")
+		p("    # shellcheck disable=SC1090")
+		p(`    if [ -r "$init" ]; then . "$init"; break; fi`)
+		p("  done")
+		p("fi")
+		for _, module := range a.Slurm.Modules {
+			p(`module load %s || { echo "benchd: cannot load module "%s >&2; exit %d; }`, quote(module), quote(module), moduleExit)
+		}
+	}
+	if program != "" {
+		p("# The container runtime commonly comes with a module of its name.")
+		p("if ! command -v %s >/dev/null 2>&1 && type module >/dev/null 2>&1; then module load %s || true; fi", program, module)
+	}
 	return b.String()
 }
 

@@ -53,6 +53,12 @@ func resolveSecret(field string, ref *api.SecretSource) (string, error) {
 	return value, nil
 }
 
+// CheckSecret says why a secret cannot be had from where this process runs; nil when it can. The secret is not handed out.
+func CheckSecret(field string, ref *api.SecretSource) error {
+	_, err := resolveSecret(field, ref)
+	return err
+}
+
 // writeSecrets puts the secrets of a job into its folder, where its owner alone can read them. They are nowhere else: not in
 // the store, nor in the script, the manifest or a command line.
 func writeSecrets(folder node.Folder, a *api.Allocation) error {

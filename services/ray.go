@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
 // Ray's ports, as its documentation and the sites' firewalls know them (docs.ray.io, "Configuring Ray", 2.5x).
@@ -148,6 +150,14 @@ func clip(s string) string {
 		return strings.ToValidUTF8(s[:300], "") + "…"
 	}
 	return s
+}
+
+// RayPorts are the ports of the Ray cluster that each server on several nodes makes; none where none is made.
+func RayPorts(spec *api.ServiceSpec) []int {
+	if spec.Name != "vllm" || spec.Template != nil || spec.NodesPerReplica < 2 || wordSetting(spec.Config, "backend", backendRay) != backendRay {
+		return nil
+	}
+	return rayPorts(groupSetting(spec.Config, "ray"))
 }
 
 // rayPorts are the ports that a node's part of the cluster listens on.

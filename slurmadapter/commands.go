@@ -45,7 +45,7 @@ func commandEnv(environ []string, conf string) []string {
 	env := make([]string, 0, len(environ)+3)
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
-		if name != "SLURM_CONF" && name != "SLURM_JWT" && hasAnyPrefix(name, "SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_", "LC_", "LANG") {
+		if name != "SLURM_CONF" && name != "SLURM_JWT" && hasAnyPrefix(name, "SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_", "SINFO_", "SRUN_", "LC_", "LANG") {
 			continue
 		}
 		if name == "SLURM_CONF" && conf != "" {
@@ -142,6 +142,7 @@ var messages = []struct {
 	{"Unexpected message received", ErrOutage},
 	{"PerJobLimit", ErrRejected}, // printed together with "job submit limit", but it is the job that is too large
 	{"temporarily unable to accept job", ErrBusy},
+	{"Requested nodes are busy", ErrBusy}, // srun --immediate
 	{"Job limit exceeded", ErrBusy},
 	{"exceeded maximum", ErrBusy},
 	{"MaxSubmitJob", ErrBusy},

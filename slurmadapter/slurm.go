@@ -23,11 +23,16 @@ type Config struct {
 	BinDir string
 	// Conf is the slurm.conf to use.
 	Conf string
+	// Timeout bounds one command, for those who do not want to wait as long as a control plane does; 0 means its patience.
+	Timeout time.Duration
 }
 
 // New returns a Slurm, or an error that says what to load or name when its commands are not there.
 func New(cfg Config) (*Slurm, error) {
 	s := &Slurm{run: newRunner(cfg.BinDir, cfg.Conf)}
+	if cfg.Timeout > 0 {
+		s.run.timeout = cfg.Timeout
+	}
 	for _, name := range []string{"sbatch", "squeue", "scontrol", "scancel"} {
 		if _, err := s.run.find(name); err != nil {
 			return nil, err

@@ -20,7 +20,7 @@ func fake(t *testing.T, scripts map[string]string) (*Slurm, string) {
 	t.Helper()
 	dir := t.TempDir()
 	calls := filepath.Join(dir, "calls")
-	for _, name := range []string{"sbatch", "squeue", "scontrol", "scancel", "sacct"} {
+	for _, name := range []string{"sbatch", "squeue", "scontrol", "scancel", "sacct", "srun", "sinfo"} {
 		body, ok := scripts[name]
 		if !ok {
 			body = "echo " + name + " was not expected >&2; exit 1"

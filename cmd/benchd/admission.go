@@ -122,18 +122,22 @@ func inSweep(s *api.BenchmarkSweep, point plan.Point, e *field.Error) *field.Err
 	return &told
 }
 
-// admitFiles is the admission of files: templates are looked for in the files that are read together, then in the control plane,
-// if one is up.
+// admitFiles is the admission of files.
 func (o *options) admitFiles(cmd *cobra.Command) manifest.Admission {
 	return func(obj api.Object, all []api.Object) field.ErrorList {
-		return admit(obj, func(namespace, name string) *api.ServiceTemplate {
-			for _, other := range all {
-				if t, ok := other.(*api.ServiceTemplate); ok && t.Name == name && t.Namespace == namespace {
-					return t
-				}
+		return admit(obj, o.templates(cmd.Context(), all))
+	}
+}
+
+// templates looks for a ServiceTemplate in the files that are read together, then in the control plane, if one is up.
+func (o *options) templates(ctx context.Context, all []api.Object) lookup {
+	return func(namespace, name string) *api.ServiceTemplate {
+		for _, other := range all {
+			if t, ok := other.(*api.ServiceTemplate); ok && t.Name == name && t.Namespace == namespace {
+				return t
 			}
-			return o.storedTemplate(cmd.Context(), namespace, name)
-		})
+		}
+		return o.storedTemplate(ctx, namespace, name)
 	}
 }
 

@@ -27,9 +27,9 @@ func FromEnvironment(opts Options) (Options, error) {
 	return opts, nil
 }
 
-// nodeAddress chooses the address that this node is reached at: on the named interface or in the prefix, else what its
+// NodeAddress chooses the address that this node is reached at: on the named interface or in the prefix, else what its
 // host name resolves to, else its first address that is not loopback.
-func nodeAddress(network string) (string, error) {
+func NodeAddress(network string) (string, error) {
 	addrs, err := addresses(network)
 	if err != nil {
 		return "", err

@@ -110,7 +110,7 @@ func (a *agent) load() error {
 		return fmt.Errorf("start agent: %w", err)
 	}
 	if a.address = a.opts.Address; a.address == "" {
-		if a.address, err = nodeAddress(a.manifest.Network); err != nil {
+		if a.address, err = NodeAddress(a.manifest.Network); err != nil {
 			return fmt.Errorf("start agent: %w", err)
 		}
 	}
