@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
-	"github.com/benchd/benchd/container"
 	"github.com/benchd/benchd/recipe"
+	"github.com/benchd/benchd/site"
 )
 
 // siteDefaults are the facts about the site that answers are proposed from. What is not known is empty, and asked for.
@@ -45,71 +44,64 @@ var servicePrograms = map[string]string{
 	"ollama": "ollama", "vllm": "vllm", "llama.cpp": "llama-server", "tensorrt-llm": "trtllm-serve", "tgi": "text-generation-launcher", "sglang": "sglang",
 }
 
-// findSite looks at this machine. It never takes long: a Slurm that does not answer is left out.
+// siteTimeout bounds the look at the site: nobody waits for proposals.
+const siteTimeout = 5 * time.Second
+
+// findSite looks at this machine and its Slurm. What does not answer in time is left out.
 func findSite(ctx context.Context) siteDefaults {
-	s := siteDefaults{Programs: map[string]bool{}}
-	for _, r := range api.Runtimes() {
-		if r == api.RuntimeNone || r == api.RuntimePyxis { // the latter is a plug-in, and not to be found on PATH
-			continue
-		}
-		if _, err := exec.LookPath(container.Program(r)); err == nil {
-			s.Runtimes = append(s.Runtimes, string(r))
-		}
-	}
+	ctx, cancel := context.WithTimeout(ctx, siteTimeout)
+	defer cancel()
+	facts := site.Look(ctx, &api.ClusterSpec{Type: api.ClusterSlurm})
+	s := defaultsOf(&facts)
+	s.Programs = map[string]bool{}
 	for service, program := range servicePrograms {
 		if _, err := exec.LookPath(program); err == nil {
 			s.Programs[service] = true
 		}
 	}
 	if account := os.Getenv(recipe.AccountVariable); account != "" {
-		s.Accounts = []string{account}
+		s.Accounts = ahead(s.Accounts, account)
 	}
-	if _, err := exec.LookPath("sbatch"); err == nil {
-		s.Slurm = true
-	}
-	s.askSlurm(ctx)
 	return s
 }
 
-// askSlurm has sinfo list partitions, for at most three seconds.
-func (s *siteDefaults) askSlurm(ctx context.Context) {
-	path, err := exec.LookPath("sinfo")
-	if err != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "-h", "-o", "%P|%l|%D|%c|%m|%G")
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
-	if err != nil {
-		return
-	}
-	s.Slurm = true
-	s.readPartitions(string(out))
-}
-
-// readPartitions reads lines such as "gpu*|2-00:00:00|200|64|515000|gpu:a100:4(S:0-1)". A partition of several kinds of nodes has
-// several lines: the first one counts, with the most GPUs of all.
-func (s *siteDefaults) readPartitions(text string) {
-	gpus := map[int]int{}
-	for line := range strings.Lines(text) {
-		cells := strings.Split(strings.TrimSpace(line), "|")
-		if len(cells) != 6 || cells[0] == "" {
-			continue
+// defaultsOf makes proposals of what was found out.
+func defaultsOf(f *site.Facts) siteDefaults {
+	s := siteDefaults{Slurm: f.Known(site.AskCommands)}
+	for _, r := range f.Runtimes {
+		if name := r.Name; name != string(api.RuntimePyxis) { // a plug-in, and not to be found on PATH
+			s.Runtimes = append(s.Runtimes, name)
 		}
-		name, isDefault := strings.CutSuffix(cells[0], "*")
-		p := sitePartition{Name: name, TimeLimit: cells[1], Nodes: leadingInt(cells[2]), CPUs: leadingInt(cells[3]), MemoryMB: leadingInt(cells[4]), GPUs: gresGPUs(cells[5])}
-		gpus[p.GPUs] += p.Nodes
-		at := slices.IndexFunc(s.Partitions, func(other sitePartition) bool { return other.Name == name })
-		switch {
-		case at >= 0:
-			known := &s.Partitions[at]
-			known.Nodes, known.GPUs = known.Nodes+p.Nodes, max(known.GPUs, p.GPUs)
-		case isDefault:
-			s.Partitions = slices.Insert(s.Partitions, 0, p)
-		default:
-			s.Partitions = append(s.Partitions, p)
+	}
+	for _, a := range f.Associations {
+		if !slices.Contains(s.Accounts, a.Account) {
+			s.Accounts = append(s.Accounts, a.Account)
+		}
+		for _, qos := range a.QOS {
+			if !slices.Contains(s.QOS, qos) {
+				s.QOS = append(s.QOS, qos)
+			}
+		}
+		if a.DefaultQOS != "" && a.Account == f.DefaultAccount {
+			s.QOS = ahead(s.QOS, a.DefaultQOS)
+		}
+	}
+	if f.DefaultAccount != "" {
+		s.Accounts = ahead(s.Accounts, f.DefaultAccount)
+	}
+	gpus := map[int]int{} // nodes by their number of GPUs
+	for i := range f.Partitions {
+		p := &f.Partitions[i]
+		own := sitePartition{
+			Name: p.Name, TimeLimit: slurmLimit(p.MaxTime), Nodes: p.Total(), CPUs: p.CPUs(), MemoryMB: int(p.MemoryMiB()), GPUs: p.GPUs(),
+		}
+		for j := range p.Groups {
+			gpus[p.Groups[j].GPUs()] += p.Groups[j].Count
+		}
+		if p.Default {
+			s.Partitions = slices.Insert(s.Partitions, 0, own)
+		} else {
+			s.Partitions = append(s.Partitions, own)
 		}
 	}
 	most := 0
@@ -118,30 +110,23 @@ func (s *siteDefaults) readPartitions(text string) {
 			s.GPUsPerNode, most = n, nodes
 		}
 	}
+	return s
 }
 
-// leadingInt reads the number that a text begins with: sinfo prints "64+" where nodes differ.
-func leadingInt(text string) int {
-	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(text)
-	}
-	n, _ := strconv.Atoi(text[:end]) // none is 0
-	return n
+// ahead puts a word before the others.
+func ahead(words []string, word string) []string {
+	return append([]string{word}, slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == word })...)
 }
 
-// gresGPUs counts the GPUs of a node in Slurm's GRES, such as gpu:4, gpu:a100:4(S:0-1) or gpu:a100:2,gpu:v100:2.
-func gresGPUs(gres string) int {
-	total := 0
-	for _, part := range strings.Split(gres, ",") {
-		part, _, _ = strings.Cut(part, "(")
-		kind, rest, ok := strings.Cut(part, ":")
-		if !ok || kind != "gpu" {
-			continue
-		}
-		total += leadingInt(rest[strings.LastIndex(rest, ":")+1:])
+// slurmLimit is a partition's limit in words.
+func slurmLimit(d time.Duration) string {
+	switch {
+	case d == 0:
+		return "no limit"
+	case d%(24*time.Hour) == 0:
+		return fmt.Sprintf("%d-00:00:00", d/(24*time.Hour))
 	}
-	return total
+	return d.String()
 }
 
 // partition finds a partition by its name.

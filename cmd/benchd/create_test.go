@@ -5,12 +5,14 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/services"
+	"github.com/benchd/benchd/site"
 )
 
 // noTemplates is the admission of a place without ServiceTemplates.
@@ -19,25 +21,43 @@ func noTemplates(obj api.Object, _ []api.Object) field.ErrorList {
 }
 
 func testBuilder() *builder {
-	s := siteDefaults{Slurm: true, Accounts: []string{"p200981"}, Runtimes: []string{"apptainer"}}
-	s.readPartitions("cpu*|2-00:00:00|573|128|510000|(null)\ngpu|2-00:00:00|200|64|510000|gpu:a100:4(S:0-1)\n")
+	s := defaultsOf(&site.Facts{
+		DefaultAccount: "p200981", Associations: []site.Association{{Account: "p200981"}}, Runtimes: []site.Runtime{{Name: "apptainer"}},
+		Partitions: []site.Partition{partition("cpu", 573, 128, 0), partition("gpu", 200, 64, 4)},
+	})
 	return newBuilder(s, api.DefaultNamespace, noTemplates)
 }
 
-func TestReadPartitions(t *testing.T) {
-	var s siteDefaults
-	s.readPartitions("gpu|2-00:00:00|150|64+|510000+|gpu:a100:4(S:0-1)\ncpu*|1-00:00:00|10|128|256000|(null)\n" +
-		"gpu|2-00:00:00|50|64|510000|gpu:a100:2,gpu:v100:1,shard:8\nbroken line\n|||||\nfpga|1:00:00|20|64|500000|fpga:2\n")
-	want := []sitePartition{
-		{Name: "cpu", TimeLimit: "1-00:00:00", Nodes: 10, CPUs: 128, MemoryMB: 256000},
-		{Name: "gpu", TimeLimit: "2-00:00:00", Nodes: 200, CPUs: 64, MemoryMB: 510000, GPUs: 4},
-		{Name: "fpga", TimeLimit: "1:00:00", Nodes: 20, CPUs: 64, MemoryMB: 500000},
+func partition(name string, nodes, cpus, gpus int) site.Partition {
+	g := site.Group{State: "idle", Count: nodes, CPUs: cpus, MemoryMiB: 510000}
+	if gpus > 0 {
+		g.GRES = map[string]int{"gpu": gpus, "gpu:a100": gpus}
 	}
-	if diff := cmp.Diff(want, s.Partitions); diff != "" {
+	return site.Partition{Name: name, State: "up", MaxTime: 48 * time.Hour, Groups: []site.Group{g}}
+}
+
+func TestDefaultsOfASite(t *testing.T) {
+	two := partition("gpu", 150, 64, 4)
+	two.Groups = append(two.Groups, partition("", 50, 32, 2).Groups...)
+	byDefault := partition("cpu", 10, 128, 0)
+	byDefault.Default, byDefault.MaxTime = true, 0
+	s := defaultsOf(&site.Facts{
+		DefaultAccount: "b", Associations: []site.Association{{Account: "a", QOS: []string{"low"}}, {Account: "b", QOS: []string{"low", "high"}, DefaultQOS: "high"}},
+		Runtimes: []site.Runtime{{Name: "apptainer"}, {Name: "pyxis"}}, Partitions: []site.Partition{two, byDefault},
+	})
+	want := siteDefaults{
+		Slurm: true, Accounts: []string{"b", "a"}, QOS: []string{"high", "low"}, GPUsPerNode: 4, Runtimes: []string{"apptainer"},
+		Partitions: []sitePartition{
+			{Name: "cpu", TimeLimit: "no limit", Nodes: 10, CPUs: 128, MemoryMB: 510000},
+			{Name: "gpu", TimeLimit: "2-00:00:00", Nodes: 200, CPUs: 64, MemoryMB: 510000, GPUs: 4},
+		},
+	}
+	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if s.GPUsPerNode != 4 {
-		t.Errorf("GPUs per node: %d", s.GPUsPerNode)
+	nothing := defaultsOf(&site.Facts{Unknown: map[site.Question]string{site.AskCommands: "not here"}})
+	if nothing.Slurm || nothing.Partitions != nil {
+		t.Errorf("of nothing: %+v", nothing)
 	}
 }
 
