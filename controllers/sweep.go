@@ -52,9 +52,15 @@ func (r *sweepReconciler) reconcile(ctx context.Context, key types.NamespacedNam
 	if len(made) == 0 && equality.Semantic.DeepEqual(before, st) {
 		return result{}, nil
 	}
-	return result{}, r.store.Update(ctx, func(tx *store.Tx) error {
+	var res result
+	err = r.store.Update(ctx, func(tx *store.Tx) error {
 		for _, run := range made {
-			if err := tx.Create(run); err != nil && !apierrors.IsAlreadyExists(err) {
+			if err := tx.Create(run); apierrors.IsAlreadyExists(err) {
+				// Another's run has the name: it is not this sweep's to count, and the sweep waits for it to go.
+				sweep.Status.Message = fmt.Sprintf("a run %s is there already that is not of this sweep: delete it", run.Name)
+				res.after = nameRetry
+				continue
+			} else if err != nil {
 				return err
 			}
 		}
@@ -66,7 +72,11 @@ func (r *sweepReconciler) reconcile(ctx context.Context, key types.NamespacedNam
 		}
 		return nil
 	})
+	return res, err
 }
+
+// nameRetry is how long a sweep waits before it tries a name again that was taken.
+const nameRetry = 10 * time.Second
 
 // count says where a sweep is, from its runs.
 func count(sweep *api.BenchmarkSweep, runs map[string]*api.BenchmarkRun) api.BenchmarkSweepStatus {
@@ -105,14 +115,11 @@ func (r *sweepReconciler) next(sweep *api.BenchmarkSweep, runs map[string]*api.B
 	if room <= 0 || len(runs) >= plan.Total(&sweep.Spec) {
 		return nil, nil
 	}
-	for _, p := range plan.Points(&sweep.Spec) {
-		if len(made) == room {
-			break
-		}
-		if runs[plan.RunName(sweep, p.Index)] != nil {
+	for index := 0; index < plan.Total(&sweep.Spec) && len(made) < room; index++ {
+		if runs[plan.RunName(sweep, index)] != nil {
 			continue
 		}
-		run, err := plan.Run(sweep, p)
+		run, err := plan.Run(sweep, plan.PointAt(&sweep.Spec, index))
 		if err != nil {
 			return made, err
 		}

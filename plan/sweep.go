@@ -23,22 +23,22 @@ type Point struct {
 
 // Points are all combinations of a sweep's values, the last parameter varying fastest.
 func Points(s *api.BenchmarkSweepSpec) []Point {
-	points := []Point{{Values: map[string]any{}}}
-	for _, p := range s.Parameters {
-		var next []Point
-		for _, before := range points {
-			for _, value := range p.Values {
-				values := maps.Clone(before.Values)
-				values[p.Path] = value
-				next = append(next, Point{Values: values})
-			}
-		}
-		points = next
-	}
+	points := make([]Point, Total(s))
 	for i := range points {
-		points[i].Index = i
+		points[i] = PointAt(s, i)
 	}
 	return points
+}
+
+// PointAt is one of the Points, by its index: which value of each parameter, as the digits of a number of mixed base.
+func PointAt(s *api.BenchmarkSweepSpec, index int) Point {
+	p := Point{Index: index, Values: make(map[string]any, len(s.Parameters))}
+	for i := len(s.Parameters) - 1; i >= 0; i-- {
+		values := s.Parameters[i].Values
+		p.Values[s.Parameters[i].Path] = values[index%len(values)]
+		index /= len(values)
+	}
+	return p
 }
 
 // Run makes the run of a point. Its name is the sweep's and the point's number; the values are in an annotation.
