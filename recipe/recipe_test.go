@@ -107,6 +107,7 @@ func TestErrors(t *testing.T) {
 		"nodes that add up not":   {head + "orchestration: {total_nodes: 4, node_allocation: {servers: {nodes: 2}, clients: {nodes: 1}}}\n", []string{"r.yaml:3:30: orchestration.total_nodes: 4: but servers, clients and monitors have 3 nodes together: write 3"}},
 		"a wrong type":            {head + "resources: {servers: {gpus: many}}\n", []string{`r.yaml:3:29: resources.servers.gpus: "many" is a string, wants an integer`}},
 		"an odd path":             {head + "servers: {health_check: {endpoint: tags}}\n", []string{`r.yaml:3:36: servers.health_check.endpoint: "tags": use a path such as /health`}},
+		"another's health":        {vllm("servers: {health_check: {endpoint: /api/tags}}\n"), []string{`r.yaml:3:36: servers.health_check.endpoint: "/api/tags" is what ollama answers, and vllm tells its health at /health`}},
 		"too short a time limit":  {strings.Replace(head, "30s", "150s", 1) + "orchestration: {job_config: {time_limit: '00:02:00'}}\n", []string{"r.yaml:3:42: orchestration.job_config.time_limit", "shorter than warm-up and duration together (2m30s)"}},
 		"a bind's mode":           {head + "artifacts: {service: {path: /x.sif}}\nbinds: ['/a:/b:rwx']\n", []string{`r.yaml:4:9: binds[0]: "/a:/b:rwx": mode "rwx" is not known: use rw or ro`}},
 		"more GPUs than there":    {vllm("resources: {servers: {gpus: 2}}\nservers: {service_config: {tensor_parallel_size: 4}}\n"), []string{"r.yaml:4:50: servers.service_config.tensor_parallel_size: 4: tensorParallelSize (4)", "= 4 GPUs, but each server has 2"}},

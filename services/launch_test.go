@@ -156,6 +156,7 @@ func TestServicesRefuse(t *testing.T) {
 		"a port that is used twice":      {service("vllm", "m", map[string]any{"ray": map[string]any{"dashboardPort": 6379.0}}, span(2)), "used twice among Ray's ports"},
 		"several nodes for one program":  {service("ollama", "m", nil, span(2)), "a server of ollama runs on one node"},
 		"a keep-alive that is ignored":   {service("ollama", "m", map[string]any{"keepAlive": "long"}), "use a time such as 24h, or -1"},
+		"another service's health":       {service("vllm", "m", nil, func(s *api.BenchmarkRunSpec) { s.Service.Health.Endpoint = "/api/tags" }), "is what ollama answers, and vllm tells its health at /health"},
 		"Triton without models":          {service("triton", "m", nil), "config[modelRepository]: Required"},
 		"no endpoints":                   {service("external", "m", nil, servers(0)), "endpoints: Required"},
 		"endpoints of what is started":   {service("vllm", "m", nil, endpoints("http://a:1"), servers(1)), "use service external"},

@@ -212,6 +212,7 @@ func Validate(spec *api.BenchmarkRunSpec) field.ErrorList {
 		errs = append(errs, field.Required(at.Child("model"), "name the model to serve"))
 	}
 	errs = append(errs, validatePlaces(s, spec, at)...)
+	errs = append(errs, validateHealth(s, svc, at)...)
 	errs = append(errs, checkSettings(s.Settings, svc.Config, at.Child("config"))...)
 	if len(errs) == 0 && s.Validate != nil {
 		errs = append(errs, s.Validate(spec, at)...)
@@ -247,6 +248,21 @@ func validatePlaces(s *Service, spec *api.BenchmarkRunSpec, at *field.Path) fiel
 			"%d replicas on each node cannot share its %d GPUs evenly", perNode, gpus)))
 	}
 	return errs
+}
+
+// validateHealth refuses the path that tells another service's health and not this one's: its server would never be found ready.
+func validateHealth(s *Service, svc *api.ServiceSpec, at *field.Path) field.ErrorList {
+	endpoint := svc.Health.Endpoint
+	if s.External || svc.Template != nil || s.Name == dummy.Name || endpoint == s.HealthPath {
+		return nil // dummy plays them all
+	}
+	for _, name := range Names() {
+		if other := registry[name]; other.HealthPath == endpoint {
+			return field.ErrorList{field.Invalid(at.Child("health", "endpoint"), endpoint, fmt.Sprintf(
+				"is what %s answers, and %s tells its health at %s: write that, or leave it out", name, s.Name, s.HealthPath))}
+		}
+	}
+	return nil
 }
 
 // gpusPerServerNode is how many GPUs each server has on each of its nodes.
