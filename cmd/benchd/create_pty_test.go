@@ -33,8 +33,11 @@ func siteFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, script := range map[string]string{
-		"sinfo":     `printf 'cpu*|2-00:00:00|573|128|510000|(null)\ngpu|2-00:00:00|200|64|510000|gpu:a100:4(S:0-1)\n'`,
-		"sbatch":    "exit 1",
+		"sinfo":  `printf 'cpu*|up|2-00:00:00|573|idle|128|510000|(null)|c[1-573]\ngpu|up|2-00:00:00|200|idle|64|510000|gpu:a100:4(S:0-1)|g[1-200]\n'`,
+		"sbatch": "exit 1", "squeue": "exit 0", "scancel": "exit 0",
+		"scontrol": `[ "$1" = ping ] && printf 'Slurmctld(primary) at ctl is UP\n'
+[ "$2" = config ] && printf 'ClusterName = mel\nSLURM_VERSION = 22.05.8\nAccountingStorageType = (null)\n'
+exit 0`,
 		"apptainer": "exit 1",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {

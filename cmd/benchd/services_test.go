@@ -63,7 +63,7 @@ func served(t testing.TB, service, model string, change ...func(*api.BenchmarkRu
 func gpus(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_GPUS"] = "4" }
 
 // slowPull makes a pull long enough to be seen.
-func slowPull(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_PULL"] = "2s" }
+func slowPull(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_PULL"] = "6s" }
 
 func nodes(servers, perReplica int32) func(*api.BenchmarkRunSpec) {
 	return func(s *api.BenchmarkRunSpec) {
