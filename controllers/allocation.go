@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/store"
 )
@@ -19,6 +20,7 @@ import (
 // allocationReconciler alone submits, releases and cancels jobs.
 type allocationReconciler struct {
 	store    *store.Store
+	roster   *roster
 	clusters *clusters
 	leads    *leads
 	binary   *executable
@@ -37,6 +39,9 @@ type allocationPass struct {
 	a      *api.Allocation
 	poller *poller
 	events []event
+	// before is the phase that the look began with; queued is how long the job waited, once it has started.
+	before api.AllocationPhase
+	queued time.Duration
 }
 
 // event is told in the same transaction as the status it belongs to.
@@ -47,7 +52,7 @@ func (r *allocationReconciler) reconcile(ctx context.Context, key types.Namespac
 	if err != nil {
 		return result{}, ignoreGone(err)
 	}
-	pass := &allocationPass{allocationReconciler: r, ctx: ctx, a: a}
+	pass := &allocationPass{allocationReconciler: r, ctx: ctx, a: a, before: a.Status.Phase}
 	res, err := pass.step()
 	if werr := pass.write(); werr != nil {
 		return result{}, werr
@@ -72,6 +77,14 @@ func (s *allocationPass) write() error {
 			if err := tx.Event(s.a, e.kind, e.reason, e.message); err != nil {
 				return err
 			}
+		}
+		if s.queued > 0 {
+			if err := waited(tx, s.a, s.queued); err != nil {
+				return err
+			}
+		}
+		if !s.before.Terminal() && s.a.Status.Phase.Terminal() {
+			return spent(tx, s.a)
 		}
 		return nil
 	})
@@ -115,12 +128,24 @@ func (s *allocationPass) step() (result, error) {
 			s.enter(api.AllocationReleasing, releaseMessage(a))
 			return result{}, nil
 		}
+		if err := s.drain(); err != nil {
+			return result{}, err
+		}
 		return s.follow()
 	case api.AllocationReleasing:
 		return s.releasing()
 	default:
 		return result{}, fmt.Errorf("allocation %s has the unknown phase %q", a.Name, a.Status.Phase)
 	}
+}
+
+// drain tells the lead to end the job after the run that is under way.
+func (s *allocationPass) drain() error {
+	file := node.Folder(s.a.Status.Folder).Drain()
+	if !s.a.Spec.Drain || s.a.Status.Folder == "" || node.Exists(file) {
+		return nil
+	}
+	return node.WriteSealedBytes(file, []byte("its sweep begins no further runs\n"), 0o600)
 }
 
 func (s *allocationPass) releaseWanted() bool {

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	reasonJobLost = "JobLost"
+	reasonJobLost   = "JobLost"
+	reasonPreempted = "Preempted"
 	// lostAfter is how long a job may be unknown to Slurm, or known to accounting alone as running, before it is lost.
 	lostAfter = 2 * time.Minute
 	// followPoll is how often the lead of a running job is looked at.
@@ -174,6 +175,9 @@ func reasonWord(reason string) string {
 
 func (s *allocationPass) onNodes() (result, error) {
 	if s.a.Status.Phase == api.AllocationQueued {
+		if since := s.a.Status.PhaseSince; since != nil {
+			s.queued = max(time.Second, time.Since(since.Time))
+		}
 		s.enter(api.AllocationStarting, fmt.Sprintf("job %s has started on %s", s.a.Status.JobID, s.a.Status.Job.Nodes))
 		s.condition(api.ConditionQueued, metav1.ConditionFalse, "Started", s.a.Status.Message)
 		return result{}, nil
@@ -212,6 +216,7 @@ func (s *allocationPass) takeOver(status node.LeadStatus) {
 	if len(status.Nodes) > 0 {
 		a.Status.Nodes = status.Nodes
 	}
+	a.Status.Order = max(a.Status.Order, status.Order)
 	switch {
 	case status.Phase == node.LeadReady && a.Status.Phase != api.AllocationReady:
 		a.Status.Servers = status.Servers
@@ -264,6 +269,10 @@ func (s *allocationPass) jobEnded(job slurmadapter.Job) (result, error) {
 		}
 	default:
 		f := endFailure(job)
+		if f.Reason == "JobCancelled" && sweepOf(a) != "" {
+			// Its sweep goes on until it is suspended; what was under way is measured again.
+			f.Class, f.Message = api.FailureInfrastructure, fmt.Sprintf("job %s was cancelled by somebody (%s), not by benchd: to end the sweep, suspend or delete it", job.ID, job.Raw)
+		}
 		a.Status.Failure = &f
 	}
 	s.end("")
@@ -307,7 +316,7 @@ func endFailure(job slurmadapter.Job) api.Outcome {
 	case slurmadapter.NodeFail:
 		set(api.FailureInfrastructure, "NodeFail", "lost a node ("+job.Nodes+")")
 	case slurmadapter.Preempted, slurmadapter.Revoked:
-		set(api.FailureInfrastructure, "Preempted", "was preempted by another job")
+		set(api.FailureInfrastructure, reasonPreempted, "was preempted by another job")
 	case slurmadapter.OutOfMemory:
 		set(api.FailureService, "OutOfMemory", "ran out of memory: raise nodes.*.memory")
 	case slurmadapter.BootFail, slurmadapter.LaunchFailed:

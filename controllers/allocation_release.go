@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	api "github.com/benchd/benchd/api/v1alpha1"
-
 	"github.com/benchd/benchd/api/node"
 	"github.com/benchd/benchd/slurmadapter"
 )
@@ -53,7 +51,6 @@ func (s *allocationPass) leadIsEnding() bool {
 	last := numbers[len(numbers)-1]
 	var order node.Order
 	var status node.OrderStatus
-	return node.ReadJSON(folder.Order(last), &order) == nil && order.Last &&
-		node.ReadJSON(folder.OrderStatus(last), &status) == nil && status.Done &&
-		status.Outcome != nil && (status.Outcome.Class != api.FailureWorkload || !order.MayRepeat)
+	return !s.a.Spec.Open && node.ReadJSON(folder.Order(last), &order) == nil &&
+		node.ReadJSON(folder.OrderStatus(last), &status) == nil && order.Final(&status)
 }

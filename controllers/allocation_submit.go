@@ -47,9 +47,9 @@ func (s *allocationPass) pending() (result, error) {
 		}
 		return s.adopt(oldest.ID, "found after a restart, or after an answer of Slurm was lost")
 	}
-	ready, err := s.ordersWritten()
-	if err != nil || !ready {
-		return result{}, err
+	// With the orders of all its runs in its folder, the job goes its whole way without a control plane.
+	if !s.roster.written(s.a.UID) {
+		return result{}, nil // the runs' changes wake this Allocation
 	}
 	return s.submit()
 }
@@ -61,20 +61,6 @@ func (s *allocationPass) lastAttempt() time.Time {
 		return at
 	}
 	return s.started
-}
-
-// ordersWritten says whether the orders of the runs bound to this Allocation are in its folder: with them the job goes
-// its whole way without a control plane.
-func (s *allocationPass) ordersWritten() (bool, error) {
-	run, err := store.Get[*api.BenchmarkRun](s.ctx, s.store, s.a.Namespace, s.a.Labels[api.LabelRun])
-	if err != nil {
-		return false, ignoreGone(err)
-	}
-	if len(run.Status.Attempts) == 0 {
-		return false, nil
-	}
-	last := run.Status.Attempts[len(run.Status.Attempts)-1]
-	return last.Allocation == s.a.Name && last.Order > 0, nil
 }
 
 func (s *allocationPass) submit() (result, error) {
@@ -96,7 +82,11 @@ func (s *allocationPass) submit() (result, error) {
 	s.mu.Lock()
 	s.attempted[s.a.UID] = time.Now()
 	s.mu.Unlock()
-	id, err := s.poller.submit(s.ctx, NewJobSpec(s.a, folder, s.a.Status.JobName))
+	spec := NewJobSpec(s.a, folder, s.a.Status.JobName)
+	if spec.After, err = s.follows(); err != nil {
+		return result{}, err
+	}
+	id, err := s.poller.submit(s.ctx, spec)
 	switch {
 	case err == nil:
 		return s.adopt(id, "submitted")
@@ -111,6 +101,19 @@ func (s *allocationPass) submit() (result, error) {
 	// An outage, or an answer that was lost: the job may exist. The next look tells.
 	s.tell("SubmissionUnclear", err.Error()+"; benchd looks whether the job came in")
 	return result{after: busyRetry}, nil
+}
+
+// follows is the job that this one waits for, nil when there is none any more.
+func (s *allocationPass) follows() (*slurmadapter.After, error) {
+	spec := s.a.Spec.After
+	if spec == nil {
+		return nil, nil
+	}
+	before, err := store.Get[*api.Allocation](s.ctx, s.store, s.a.Namespace, spec.Allocation)
+	if err != nil || before.Status.Phase.Terminal() || before.Status.JobID == "" || before.Spec.Cluster != s.a.Spec.Cluster {
+		return nil, ignoreGone(err)
+	}
+	return &slurmadapter.After{Job: before.Status.JobID, Or: spec.Or.Duration}, nil
 }
 
 // refuse ends an Allocation that cannot be submitted before its user mends something.

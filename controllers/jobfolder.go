@@ -185,7 +185,7 @@ func NewManifest(a *api.Allocation, network, binary string) node.Manifest {
 		Service: a.Spec.Service, Container: a.Spec.Container, Monitor: a.Spec.Monitoring, Network: network,
 		StartTimeout: *a.Spec.Timeouts.Start, IdleTimeout: metav1.Duration{Duration: idleTimeout},
 		LeadLostTimeout: metav1.Duration{Duration: leadLostTimeout}, GraceTime: metav1.Duration{Duration: graceTime},
-		TimeLimit: metav1.Duration{Duration: limit},
+		TimeLimit: metav1.Duration{Duration: limit}, Trials: a.Spec.Trials, Between: a.Spec.Between,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/util/workqueue"
@@ -53,7 +54,9 @@ type Manager struct {
 	runs        *controller
 	allocations *controller
 	planner     *planner
+	roster      *roster
 	planning    *controller
+	grouping    *controller
 	sweeps      *controller
 	metrics     *metrics
 }
@@ -99,19 +102,21 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.roster = newRoster()
 	alloc := &allocationReconciler{
-		store: cfg.Store, clusters: m.clusters, leads: m.leads, binary: binary, log: cfg.Log, started: time.Now(),
+		store: cfg.Store, roster: m.roster, clusters: m.clusters, leads: m.leads, binary: binary, log: cfg.Log, started: time.Now(),
 		attempted: map[types.UID]time.Time{},
 	}
 	run := &runReconciler{store: cfg.Store, clusters: m.clusters, leads: m.leads, version: cfg.Version, log: cfg.Log, started: time.Now()}
-	m.planner = newPlanner(cfg.Store, m.clusters, cfg.Log)
+	m.planner = newPlanner(cfg.Store, m.clusters, m.roster, cfg.Log)
 	m.allocations = newController("allocation", alloc.reconcile)
 	m.runs = newController("run", run.reconcile)
 	m.planning = newController("planner", m.planner.reconcile)
+	m.grouping = newController("grouping", m.planner.reconcileSweep)
 	sweep := &sweepReconciler{store: cfg.Store, admit: cfg.Admit, log: cfg.Log}
 	m.sweeps = newController("sweep", sweep.reconcile)
 	m.clusters.changed = m.allocations.queue.Add
-	m.planner.wake = m.planning.queue.Add
+	m.planner.wake, m.planner.wakeSweep = m.planning.queue.Add, m.grouping.queue.Add
 	return m, nil
 }
 
@@ -126,7 +131,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		wg.Go(func() { errs <- m.follow(ctx, kind) })
 	}
 	wg.Go(func() { m.clusters.run(ctx) })
-	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning}
+	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping}
 	for _, c := range all {
 		for range workers {
 			wg.Go(func() { m.work(ctx, c) })
@@ -166,6 +171,7 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 				m.notice(obj, false)
 			}
 		}
+		m.roster.setListed(kind)
 		version, err := strconv.ParseUint(list.ResourceVersion, 10, 64)
 		if err != nil {
 			return fmt.Errorf("follow %s: version %q: %w", kind, list.ResourceVersion, err)
@@ -205,29 +211,54 @@ func (m *Manager) notice(obj api.Object, gone bool) {
 	name := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}
 	switch o := obj.(type) {
 	case *api.BenchmarkRun:
-		if !settled(o) {
-			m.runs.queue.Add(name)
-		}
-		m.planning.queue.Add(name)
-		if sweep := o.Labels[api.LabelSweep]; sweep != "" {
-			m.sweeps.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: sweep})
-		}
-		if ref := o.Status.AllocationRef; ref != nil {
-			m.allocations.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: ref.Name})
-		}
+		m.noticeRun(o, name, gone)
 	case *api.BenchmarkSweep:
 		m.sweeps.queue.Add(name)
+		m.grouping.queue.Add(name)
 	case *api.Allocation:
-		live := !gone && !o.Status.Phase.Terminal()
-		m.clusters.track(o, live)
-		m.planner.track(o, live)
-		if !gone {
-			m.allocations.queue.Add(name)
-		}
-		if run := o.Labels[api.LabelRun]; run != "" {
-			m.runs.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: run})
-			m.planning.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: run})
-		}
+		m.noticeAllocation(o, name, gone)
+	}
+}
+
+func (m *Manager) noticeRun(run *api.BenchmarkRun, name types.NamespacedName, gone bool) {
+	m.roster.run(run, gone)
+	if !settled(run) {
+		m.runs.queue.Add(name)
+	}
+	if ref := run.Status.AllocationRef; ref != nil {
+		m.allocations.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: ref.Name})
+	}
+	sweep := metav1.GetControllerOfNoCopy(run)
+	if sweep == nil || sweep.Kind != api.KindBenchmarkSweep {
+		m.planning.queue.Add(name)
+		return
+	}
+	owner := types.NamespacedName{Namespace: name.Namespace, Name: sweep.Name}
+	m.grouping.queue.Add(owner)
+	if gone || run.Status.Phase.Terminal() {
+		m.sweeps.queue.Add(owner)
+	}
+}
+
+func (m *Manager) noticeAllocation(a *api.Allocation, name types.NamespacedName, gone bool) {
+	live := !gone && !a.Status.Phase.Terminal()
+	m.roster.allocation(a, gone)
+	m.clusters.track(a, live)
+	m.planner.track(a, live)
+	if !gone {
+		m.allocations.queue.Add(name)
+	}
+	for _, run := range m.roster.turn(a) {
+		m.runs.queue.Add(run)
+	}
+	switch owner := metav1.GetControllerOfNoCopy(a); {
+	case owner == nil:
+	case owner.Kind == api.KindBenchmarkSweep:
+		m.grouping.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: owner.Name})
+	default:
+		run := types.NamespacedName{Namespace: name.Namespace, Name: owner.Name}
+		m.runs.queue.Add(run)
+		m.planning.queue.Add(run)
 	}
 }
 

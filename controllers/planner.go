@@ -19,29 +19,40 @@ import (
 	"github.com/benchd/benchd/store"
 )
 
-// planner makes Allocations, binds runs to them and lets them go. It alone writes run.status.allocationRef. A lone run is
-// a group of one.
+// planner makes Allocations, binds runs to them and lets them go. It alone writes run.status.allocationRef. A run without a sweep is
+// a group of one; groups of a sweep are in grouping.go.
 type planner struct {
 	store    *store.Store
 	clusters *clusters
+	roster   *roster
 	log      *slog.Logger
-	// wake asks for a run to be planned.
-	wake func(types.NamespacedName)
+	// wake asks for a run without a sweep to be planned, wakeSweep for a sweep.
+	wake, wakeSweep func(types.NamespacedName)
 
 	mu      sync.Mutex
-	live    map[string]map[types.UID]bool     // by cluster: Allocations that have not ended
-	most    map[string]int                    // by cluster: how many may be live
-	waiting map[string][]types.NamespacedName // by cluster: runs for which there was no room, first come first
+	live    map[string]map[types.UID]bool // by cluster: Allocations that have not ended
+	most    map[string]int                // by cluster: how many may be live
+	waiting map[string][]turn             // by cluster: those for which there was no room, in the order of their turns
 }
+
+// turn is somebody who waits for room in a cluster's queue.
+type turn struct {
+	name     types.NamespacedName
+	sweep    bool
+	priority int32
+	wake     func(types.NamespacedName)
+}
+
+func (t *turn) same(o *turn) bool { return t.name == o.name && t.sweep == o.sweep }
 
 // planRetry is how long a run waits for what its user has to mend: a Cluster object, a name.
 const planRetry = 5 * time.Second
 
-func newPlanner(s *store.Store, cs *clusters, log *slog.Logger) *planner {
-	return &planner{store: s, clusters: cs, log: log, live: map[string]map[types.UID]bool{}, most: map[string]int{}, waiting: map[string][]types.NamespacedName{}}
+func newPlanner(s *store.Store, cs *clusters, r *roster, log *slog.Logger) *planner {
+	return &planner{store: s, clusters: cs, roster: r, log: log, live: map[string]map[types.UID]bool{}, most: map[string]int{}, waiting: map[string][]turn{}}
 }
 
-// track counts live Allocations, and gives the room of one that ended to the run that waits longest.
+// track counts live Allocations, and gives the room of one that ended to whoever's turn it is.
 func (p *planner) track(a *api.Allocation, live bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,16 +68,22 @@ func (p *planner) track(a *api.Allocation, live bool) {
 	p.rouse()
 }
 
-// room says whether another Allocation may be queued; if not, the run is put in line.
-func (p *planner) room(cluster string, run types.NamespacedName, most int) bool {
+// room says whether another Allocation may be queued; if not, who asks is put in line: the highest priority first, then who came
+// first.
+func (p *planner) room(cluster string, t turn, most int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.most[cluster] = most
 	if len(p.live[cluster]) < most {
 		return true
 	}
-	if !slices.Contains(p.waiting[cluster], run) {
-		p.waiting[cluster] = append(p.waiting[cluster], run)
+	line := p.waiting[cluster]
+	if !slices.ContainsFunc(line, func(o turn) bool { return o.same(&t) }) {
+		at := len(line)
+		for at > 0 && line[at-1].priority < t.priority {
+			at--
+		}
+		p.waiting[cluster] = slices.Insert(line, at, t)
 	}
 	return false
 }
@@ -75,20 +92,20 @@ func (p *planner) room(cluster string, run types.NamespacedName, most int) bool 
 // cancelled) rouses the next in its turn. It must be called with the lock held.
 func (p *planner) rouse() {
 	for cluster, line := range p.waiting {
-		n := min(len(line), p.most[cluster]-len(p.live[cluster]))
-		for _, run := range line[:max(0, n)] {
-			p.wake(run)
+		n := max(0, min(len(line), p.most[cluster]-len(p.live[cluster])))
+		for _, t := range line[:n] {
+			t.wake(t.name)
 		}
-		p.waiting[cluster] = line[max(0, n):]
+		p.waiting[cluster] = line[n:]
 	}
 }
 
-// pass gives the turn of a run that needs no room to the next.
-func (p *planner) pass(run types.NamespacedName) {
+// pass gives the turn of one that needs no room to the next.
+func (p *planner) pass(t turn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for cluster, line := range p.waiting {
-		p.waiting[cluster] = slices.DeleteFunc(line, func(other types.NamespacedName) bool { return other == run })
+		p.waiting[cluster] = slices.DeleteFunc(line, func(o turn) bool { return o.same(&t) })
 	}
 	p.rouse()
 }
@@ -96,10 +113,10 @@ func (p *planner) pass(run types.NamespacedName) {
 func (p *planner) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
 	run, err := store.Get[*api.BenchmarkRun](ctx, p.store, key.Namespace, key.Name)
 	if apierrors.IsNotFound(err) {
-		p.pass(key)
+		p.pass(turn{name: key})
 		return result{}, nil
 	}
-	if err != nil {
+	if err != nil || sweepOf(run) != "" {
 		return result{}, err
 	}
 	if err := p.letGo(ctx, run); err != nil {
@@ -108,7 +125,7 @@ func (p *planner) reconcile(ctx context.Context, key types.NamespacedName) (resu
 	if needsAllocation(run) {
 		return p.bind(ctx, run)
 	}
-	p.pass(key)
+	p.pass(turn{name: key})
 	return result{}, nil
 }
 
@@ -181,22 +198,18 @@ func reached(run *api.BenchmarkRun, phase api.RunPhase) bool {
 
 // reusable says whether the next attempt can use the same servers: the load failed, they did not.
 func reusable(run *api.BenchmarkRun, a *api.Allocation) bool {
-	attempts := run.Status.Attempts
-	if len(attempts) < 2 || a.Status.Phase != api.AllocationReady || a.Spec.Release {
-		return false
-	}
-	failed := attempts[len(attempts)-2].Outcome
-	return failed != nil && failed.Class == api.FailureWorkload
+	return failedByWorkload(run) && a.Status.Phase == api.AllocationReady && !a.Spec.Release
 }
 
-// bind gives the current attempt an Allocation: the one before when its servers are fine, else a new one. Its name is
-// made of run and attempt, so that a repetition after a crash finds what was made.
+// bind gives the current attempt an Allocation: the one before when its servers are fine, else a new one, which is made in the
+// same transaction.
 func (p *planner) bind(ctx context.Context, run *api.BenchmarkRun) (result, error) {
 	attempt := int32(len(run.Status.Attempts))
 	if ref := run.Status.AllocationRef; ref != nil {
 		a, err := store.Get[*api.Allocation](ctx, p.store, run.Namespace, ref.Name)
 		if err == nil && string(a.UID) == ref.UID && reusable(run, a) {
-			return result{}, p.writeRef(ctx, run, a, attempt)
+			_, err := p.bindTo(ctx, a, []string{run.Name})
+			return result{}, err
 		}
 	}
 	cluster, err := p.clusters.settings(ctx, run.Spec.Cluster)
@@ -204,26 +217,79 @@ func (p *planner) bind(ctx context.Context, run *api.BenchmarkRun) (result, erro
 		return result{after: planRetry}, p.wait(ctx, run, "ClusterUnknown", err.Error())
 	}
 	name := allocationName(run, attempt)
-	a, err := store.Get[*api.Allocation](ctx, p.store, run.Namespace, name)
-	if err == nil {
-		if metav1.IsControlledBy(a, run) {
-			return result{}, p.writeRef(ctx, run, a, attempt)
-		}
+	if _, err := store.Get[*api.Allocation](ctx, p.store, run.Namespace, name); err == nil {
 		return result{after: planRetry}, p.wait(ctx, run, "NameTaken", fmt.Sprintf("allocation %s exists and belongs to another run; it has to go first", name))
-	}
-	if !apierrors.IsNotFound(err) {
+	} else if !apierrors.IsNotFound(err) {
 		return result{}, err
 	}
 	key := types.NamespacedName{Namespace: run.Namespace, Name: run.Name}
-	if !p.room(run.Spec.Cluster, key, int(cluster.MaxQueued)) {
+	if !p.room(run.Spec.Cluster, turn{name: key, wake: p.wake}, int(cluster.MaxQueued)) {
 		return result{}, p.wait(ctx, run, "QueueLimit", fmt.Sprintf("waiting for one of the %d jobs that benchd may have in the queue of cluster %s (spec.maxQueued)", cluster.MaxQueued, run.Spec.Cluster))
 	}
-	a = NewAllocation(run, name)
-	if err := p.store.Create(ctx, a); err != nil {
-		return result{}, err
+	_, err = p.bindTo(ctx, NewAllocation(run, name), []string{run.Name})
+	return result{}, err
+}
+
+// bindTo binds the runs that still need an Allocation to this one, in their order, and makes it first when it is new; all in one
+// transaction. It returns how many were bound. Memory is told before anybody can act on what the store says.
+func (p *planner) bindTo(ctx context.Context, a *api.Allocation, names []string) (int, error) {
+	p.roster.mu.Lock()
+	defer p.roster.mu.Unlock()
+	var bound []*api.BenchmarkRun
+	isNew := a.UID == ""
+	err := p.store.Update(ctx, func(tx *store.Tx) error {
+		for _, name := range names {
+			obj, err := tx.Get(api.KindBenchmarkRun, a.Namespace, name)
+			run, ok := obj.(*api.BenchmarkRun)
+			if err != nil || !ok || !needsAllocation(run) {
+				if err = ignoreGone(err); err != nil {
+					return err
+				}
+				continue
+			}
+			bound = append(bound, run)
+			if isNew && !a.Spec.Open {
+				a.Spec.Trials = append(a.Spec.Trials, string(run.UID))
+			}
+		}
+		if len(bound) == 0 {
+			return nil
+		}
+		first := a.Spec.Orders + 1
+		a.Spec.Orders += int32(len(bound))
+		if err := write(tx, a, isNew); err != nil {
+			return err
+		}
+		for i, run := range bound {
+			attempt := int32(len(run.Status.Attempts))
+			run.Status.AllocationRef = &api.AllocationRef{Name: a.Name, UID: string(a.UID), Attempt: attempt, Order: first + int32(i)}
+			if err := tx.PutStatus(run); err != nil {
+				return err
+			}
+			if err := tx.Event(run, api.EventNormal, "Bound", fmt.Sprintf("attempt %d is bound to allocation %s", attempt, a.Name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || len(bound) == 0 {
+		return 0, err
 	}
-	p.track(a, true)
-	return result{}, p.writeRef(ctx, run, a, attempt)
+	if isNew {
+		p.track(a, true)
+	}
+	p.roster.setAllocation(a, false)
+	for _, run := range bound {
+		p.roster.setRun(run, false)
+	}
+	return len(bound), nil
+}
+
+func write(tx *store.Tx, a *api.Allocation, isNew bool) error {
+	if isNew {
+		return tx.Create(a)
+	}
+	return tx.Put(a)
 }
 
 func allocationName(run *api.BenchmarkRun, attempt int32) string {
@@ -250,27 +316,17 @@ func NewAllocation(run *api.BenchmarkRun, name string) *api.Allocation {
 }
 
 // sharingKey is equal for runs that can use the same servers: the spec without workload, verdict, logging, monitoring and
-// backoffLimit.
+// backoffLimit, and without the time limit, which is the Allocation's.
 func sharingKey(s *api.BenchmarkRunSpec) string {
 	shared := *s
 	shared.Workload, shared.Logging, shared.Monitoring, shared.BackoffLimit, shared.Cancel = api.WorkloadSpec{}, api.LoggingSpec{}, api.MonitoringSpec{}, nil, false
-	shared.Verdict = api.VerdictSpec{}
+	shared.Verdict, shared.Slurm.TimeLimit = api.VerdictSpec{}, ""
 	data, err := json.Marshal(shared)
 	if err != nil {
 		return "" // what came out of the store can be encoded
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8])
-}
-
-func (p *planner) writeRef(ctx context.Context, run *api.BenchmarkRun, a *api.Allocation, attempt int32) error {
-	run.Status.AllocationRef = &api.AllocationRef{Name: a.Name, UID: string(a.UID), Attempt: attempt}
-	return p.store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.PutStatus(run); err != nil {
-			return err
-		}
-		return tx.Event(run, api.EventNormal, "Bound", fmt.Sprintf("attempt %d is bound to allocation %s", attempt, a.Name))
-	})
 }
 
 // wait shows why a run is not bound; a repetition changes nothing.

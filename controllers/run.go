@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -38,6 +39,8 @@ type runPass struct {
 	ctx    context.Context
 	run    *api.BenchmarkRun
 	events []event
+	// before is the phase that the look began with.
+	before api.RunPhase
 	// order is what the lead last said of the attempt's order, once it was asked.
 	order *node.OrderStatus
 }
@@ -63,7 +66,7 @@ func (r *runReconciler) reconcile(ctx context.Context, key types.NamespacedName)
 	if err != nil {
 		return result{}, ignoreGone(err)
 	}
-	pass := &runPass{runReconciler: r, ctx: ctx, run: run}
+	pass := &runPass{runReconciler: r, ctx: ctx, run: run, before: run.Status.Phase}
 	if run.Status.Phase.Terminal() {
 		return pass.finalize()
 	}
@@ -92,6 +95,9 @@ func (s *runPass) write() error {
 			if err := tx.Event(s.run, e.kind, e.reason, e.message); err != nil {
 				return err
 			}
+		}
+		if !s.before.Terminal() && s.run.Status.Phase.Terminal() {
+			return ended(tx, s.run)
 		}
 		return nil
 	})
@@ -219,7 +225,19 @@ func (s *runPass) conclude(outcome api.Outcome) {
 // retries says whether another attempt follows the current one.
 func (s *runPass) retries() bool {
 	o := s.attempt().Outcome
-	return o.Result == api.ResultFailed && o.Class != api.FailureUser && int32(len(s.run.Status.Attempts)) <= *s.run.Spec.BackoffLimit && !s.cancelWanted()
+	return o.Result == api.ResultFailed && o.Class != api.FailureUser && s.failures() <= *s.run.Spec.BackoffLimit && !s.cancelWanted()
+}
+
+// failures counts the attempts that backoffLimit bounds: not those that never came to their turn, nor those whose nodes were needed
+// for others.
+func (s *runPass) failures() int32 {
+	n := int32(0)
+	for _, a := range s.run.Status.Attempts {
+		if a.Outcome != nil && a.Outcome.Result == api.ResultFailed && a.Outcome.Reason != node.ReasonNotStarted && a.Outcome.Reason != reasonPreempted {
+			n++
+		}
+	}
+	return n
 }
 
 // cancel ends the current attempt because its user wants that. What runs of it is ended in TearingDown.
@@ -228,7 +246,11 @@ func (s *runPass) cancel() (result, error) {
 	if s.run.DeletionTimestamp != nil {
 		message = "deleted by its user"
 	}
-	s.conclude(api.Outcome{Result: api.ResultCancelled, Reason: "Cancelled", Message: message})
+	reason := "Cancelled"
+	if why, text, ok := strings.Cut(s.run.Annotations[api.AnnotationCancelReason], ": "); ok {
+		reason, message = why, text
+	}
+	s.conclude(api.Outcome{Result: api.ResultCancelled, Reason: reason, Message: message})
 	return result{}, nil
 }
 

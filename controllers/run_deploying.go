@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
 )
 
 // deploy waits until the Allocation's servers are healthy and prepared, and tells why that takes as long as it does.
@@ -20,10 +22,19 @@ func (s *runPass) deploy() (result, error) {
 		return s.allocationGone()
 	}
 	s.attempt().JobID = a.Status.JobID
+	if ahead := s.attempt().Order - a.Status.Order - 1; ahead > 0 && !a.Status.Phase.Terminal() {
+		// Others go first. What becomes of the Allocation is news for whoever is next.
+		s.run.Status.Message = "waits in allocation " + a.Name + " for the runs before it"
+		return result{}, nil
+	}
 	s.mirror(a)
 	order, err := s.orderStatus(a)
 	if err != nil {
 		return result{}, err
+	}
+	if order != nil && order.Outcome != nil && order.Outcome.Reason == node.ReasonNotStarted {
+		s.conclude(*order.Outcome)
+		return result{}, nil
 	}
 	if order != nil {
 		// The lead has taken the order up, perhaps long ago: the servers were ready.
@@ -64,6 +75,14 @@ func (s *runPass) allocationEnded(a *api.Allocation) (result, error) {
 	}
 	if at := a.Status.PhaseSince; at != nil && a.Status.Failure == nil && time.Since(at.Time) < p.spec.VisibilityTimeout.Duration {
 		return result{after: time.Second}, nil
+	}
+	if s.attempt().Order > 1 && len(a.Status.Servers) > 0 && s.run.Status.Phase == api.RunDeploying {
+		// Its servers were up, and others were measured on them: what ended it was not this run's doing.
+		s.conclude(api.Outcome{
+			Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: node.ReasonNotStarted,
+			Message: fmt.Sprintf("allocation %s ended before it was this run's turn: %s", a.Name, a.Status.Message),
+		})
+		return result{}, nil
 	}
 	outcome := api.Outcome{
 		Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: "AllocationEnded",

@@ -42,7 +42,7 @@ func (s *runPass) initialize() (result, error) {
 	return result{}, nil
 }
 
-// writeOrder seals the attempt's order. One that an earlier pass wrote is found again by run and attempt.
+// writeOrder seals the attempt's order.
 func (s *runPass) writeOrder(folder node.Folder) (int32, error) {
 	attempt := s.attempt()
 	if err := ensureDir(attempt.Folder); err != nil {
@@ -63,27 +63,17 @@ func (s *runPass) writeOrder(folder node.Folder) (int32, error) {
 	if err := node.WriteSealedBytes(filepath.Join(attempt.Folder, "spec.yaml"), spec, 0o600); err != nil {
 		return 0, err
 	}
-	numbers, err := folder.ListOrders()
-	if err != nil {
-		return 0, err
-	}
-	next := int32(1)
-	for _, n := range numbers {
-		var o node.Order
-		if err := node.ReadJSON(folder.Order(n), &o); err != nil {
-			return 0, err
-		}
-		if o.Run.UID == string(s.run.UID) && o.Attempt == attempt.Number {
-			return n, nil
-		}
-		next = n + 1
+	// The planner alone gives out numbers, each once: an order that is there is this one, written by an earlier pass.
+	number := s.run.Status.AllocationRef.Order
+	if node.Exists(folder.Order(number)) {
+		return number, nil
 	}
 	w := &s.run.Spec
-	return next, node.WriteSealed(folder.Order(next), node.Order{
-		Protocol: node.ProtocolVersion, Number: next, Attempt: attempt.Number, Folder: attempt.Folder,
+	return number, node.WriteSealed(folder.Order(number), node.Order{
+		Protocol: node.ProtocolVersion, Number: number, Attempt: attempt.Number, Folder: attempt.Folder,
 		Run:      api.ObjectRef{Kind: api.KindBenchmarkRun, Namespace: s.run.Namespace, Name: s.run.Name, UID: string(s.run.UID)},
 		Workload: w.Workload, Monitoring: w.Monitoring, Logging: w.Logging, Timeouts: w.Timeouts, Seed: s.seed(),
-		Last: true, MayRepeat: attempt.Number <= *w.BackoffLimit,
+		MayRepeat: s.failures() < *w.BackoffLimit,
 	})
 }
 

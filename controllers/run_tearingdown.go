@@ -62,9 +62,6 @@ func (s *runPass) orderClosed(a *api.Allocation) (bool, error) {
 	if number == 0 || a.Status.Folder == "" {
 		return true, nil
 	}
-	if order == nil && a.Status.Phase != api.AllocationReady {
-		return true, nil // never taken up; the planner gives the Allocation back
-	}
 	folder := node.Folder(a.Status.Folder)
 	if (order == nil || order.Outcome == nil) && !node.Exists(folder.OrderCancel(number)) {
 		err := node.WriteSealedBytes(folder.OrderCancel(number), []byte("cancelled\n"), 0o600)
@@ -73,13 +70,15 @@ func (s *runPass) orderClosed(a *api.Allocation) (bool, error) {
 		}
 		return false, err
 	}
-	return false, nil
+	// The lead looks for the cancellation once it has shown that it takes an order up: one that has not been taken up by now
+	// never is.
+	return order == nil, nil
 }
 
 // again begins the next attempt, after a pause that grows with their number.
 func (s *runPass) again() (result, error) {
 	failed := s.attempt()
-	if wait := retryDelay(len(s.run.Status.Attempts)) - time.Since(s.since()); wait > 0 && failed.Outcome.Class != api.FailureWorkload {
+	if wait := retryDelay(len(s.run.Status.Attempts)) - time.Since(s.since()); wait > 0 && failed.Outcome.Class != api.FailureWorkload && failed.Outcome.Reason != node.ReasonNotStarted {
 		return result{after: wait}, nil
 	}
 	s.newAttempt()
@@ -87,7 +86,7 @@ func (s *runPass) again() (result, error) {
 		s.condition(kind, metav1.ConditionFalse, "NextAttempt", "the next attempt begins anew")
 	}
 	previous := s.run.Status.Attempts[len(s.run.Status.Attempts)-2].Outcome
-	s.enter(api.RunPending, fmt.Sprintf("attempt %d of %d, after %s: %s",
-		len(s.run.Status.Attempts), *s.run.Spec.BackoffLimit+1, previous.Reason, previous.Message))
+	s.enter(api.RunPending, fmt.Sprintf("attempt %d (%d of %d repeats are used), after %s: %s",
+		len(s.run.Status.Attempts), s.failures(), *s.run.Spec.BackoffLimit, previous.Reason, previous.Message))
 	return result{}, nil
 }

@@ -2,22 +2,27 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strconv"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/plan"
+	"github.com/benchd/benchd/report"
 	"github.com/benchd/benchd/store"
 )
 
-// sweepReconciler makes the runs of sweeps, as many at a time as each allows, and counts how they ended.
+// sweepReconciler makes the runs of sweeps, all at once; the planner gives them their Allocations. It looks at a sweep's children
+// when its spec has changed, and never else.
 type sweepReconciler struct {
 	store *store.Store
 	// admit checks a run as if a user had applied it.
@@ -25,113 +30,398 @@ type sweepReconciler struct {
 	log   *slog.Logger
 }
 
+// expandBatch is how many runs are written in one transaction: one sync for all of them, and others can write in between.
+const expandBatch = 250
+
 func (r *sweepReconciler) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
 	sweep, err := store.Get[*api.BenchmarkSweep](ctx, r.store, key.Namespace, key.Name)
 	if err != nil || sweep.DeletionTimestamp != nil {
 		return result{}, ignoreGone(err)
 	}
-	owned, err := r.store.Owned(ctx, string(sweep.UID))
+	if sweep.Status.ObservedGeneration != sweep.Generation {
+		return r.expand(ctx, sweep)
+	}
+	if sweep.Status.Phase == api.SweepCompleted {
+		return result{}, nil
+	}
+	if sweep.Spec.FailurePolicy.Action == api.FailureStopPoint {
+		if err := r.stopPoints(ctx, sweep); err != nil {
+			return result{}, err
+		}
+	}
+	if sweep.Spec.Strategy == api.StrategySearch && !sweep.Spec.Suspend {
+		return r.search(ctx, sweep)
+	}
+	return result{}, nil
+}
+
+// expand makes the runs that the sweep is to have and has not, brings those that have not begun up to date, and takes those away
+// that it is to have no more. It goes through them a batch at a time; a kill in between is gone on from.
+func (r *sweepReconciler) expand(ctx context.Context, sweep *api.BenchmarkSweep) (result, error) {
+	if err := r.begin(ctx, sweep); err != nil {
+		return result{}, err
+	}
+	have, err := r.children(ctx, sweep)
 	if err != nil {
 		return result{}, err
 	}
-	runs := map[string]*api.BenchmarkRun{}
+	trials := plan.Trials(&sweep.Spec)
+	taken := 0
+	for len(trials) > 0 {
+		n := min(expandBatch, len(trials))
+		var made []*api.BenchmarkRun
+		for _, t := range trials[:n] {
+			run, err := r.run(sweep, t)
+			if err != nil {
+				return result{}, updateSweep(ctx, r.store, sweep, func(_ *store.Tx, s *api.BenchmarkSweep) error {
+					s.Status.Message = err.Error()
+					return nil
+				})
+			}
+			if old := have[t.ID()]; old != nil {
+				run.Name = old.Name
+				delete(have, t.ID())
+				if !untouched(old) || sameTrial(old, run) {
+					continue
+				}
+			}
+			made = append(made, run)
+		}
+		trials = trials[n:]
+		missed, err := r.keep(ctx, sweep, made)
+		if err != nil {
+			return result{}, err
+		}
+		taken += missed
+	}
+	if sweep.Spec.Strategy != api.StrategySearch {
+		if err := r.drop(ctx, have); err != nil {
+			return result{}, err
+		}
+	}
+	if taken > 0 {
+		return result{after: nameRetry}, nil // told already
+	}
+	return result{}, r.recount(ctx, sweep)
+}
+
+// nameRetry is how long a sweep waits before it tries names again that were taken.
+const nameRetry = 10 * time.Second
+
+// begin shows that the sweep was seen.
+func (r *sweepReconciler) begin(ctx context.Context, sweep *api.BenchmarkSweep) error {
+	return updateSweep(ctx, r.store, sweep, func(_ *store.Tx, s *api.BenchmarkSweep) error {
+		if s.Status.StartTime == nil {
+			now := metav1.Now()
+			s.Status.StartTime = &now
+		}
+		settlePhase(s)
+		s.Status.Message = "its runs are being made"
+		return nil
+	})
+}
+
+// children are the sweep's runs, by what they are a trial of.
+func (r *sweepReconciler) children(ctx context.Context, sweep *api.BenchmarkSweep) (map[string]*api.BenchmarkRun, error) {
+	owned, err := r.store.Owned(ctx, string(sweep.UID))
+	if err != nil {
+		return nil, err
+	}
+	have := make(map[string]*api.BenchmarkRun, len(owned))
 	for _, obj := range owned {
 		if run, ok := obj.(*api.BenchmarkRun); ok {
-			runs[run.Name] = run
+			have[run.Labels[api.LabelTrial]] = run
 		}
 	}
-	before := sweep.Status
-	st := count(sweep, runs)
-	var made []*api.BenchmarkRun
-	if !sweep.Spec.Suspend {
-		if made, err = r.next(sweep, runs, int(sweep.Spec.Parallelism-st.Active)); err != nil {
-			st.Message = err.Error()
-		}
+	return have, nil
+}
+
+// run makes a trial's run, as far as its first attempt: thousands of them need not be looked at one by one before they can be
+// planned. One that cannot be right is made all the same, as one that has failed, so that it is seen and counted.
+func (r *sweepReconciler) run(sweep *api.BenchmarkSweep, t plan.Trial) (*api.BenchmarkRun, error) {
+	run, err := plan.Run(sweep, t)
+	if err != nil {
+		return nil, err
 	}
-	sweep.Status = st
-	if len(made) == 0 && equality.Semantic.DeepEqual(before, st) {
-		return result{}, nil
+	api.SetDefaults(run)
+	now := metav1.Now()
+	run.Status = api.BenchmarkRunStatus{
+		Phase: api.RunPending, PhaseSince: &now, Message: "waits for its turn in sweep " + sweep.Name, Attempts: []api.Attempt{{Number: 1}},
+		ObservedGeneration: 1,
 	}
-	var res result
-	err = r.store.Update(ctx, func(tx *store.Tx) error {
-		for _, run := range made {
-			if err := tx.Create(run); apierrors.IsAlreadyExists(err) {
-				// Another's run has the name: it is not this sweep's to count, and the sweep waits for it to go.
-				sweep.Status.Message = fmt.Sprintf("a run %s is there already that is not of this sweep: delete it", run.Name)
-				res.after = nameRetry
+	if errs := append(api.Validate(run), r.admit(run)...); len(errs) > 0 {
+		run.Finalizers = nil
+		message := errs.ToAggregate().Error()
+		run.Status.Phase, run.Status.CompletionTime, run.Status.Message = api.RunFailed, &now, message
+		run.Status.Outcome = &api.Outcome{Result: api.ResultFailed, Class: api.FailureUser, Reason: "Invalid", Message: message}
+	}
+	return run, nil
+}
+
+// untouched says that nothing has been done for the run yet: it can be changed, or taken away, without a trace.
+func untouched(run *api.BenchmarkRun) bool {
+	return run.Status.Phase == api.RunPending && run.Status.AllocationRef == nil && run.DeletionTimestamp == nil && !run.Spec.Cancel
+}
+
+func sameTrial(old, updated *api.BenchmarkRun) bool {
+	return old.Annotations[api.AnnotationPosition] == updated.Annotations[api.AnnotationPosition] &&
+		labels.Equals(old.Labels, updated.Labels) && sameJSON(old.Spec, updated.Spec)
+}
+
+func sameJSON(a, b any) bool {
+	x, err1 := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err1 == nil && err2 == nil && string(x) == string(y)
+}
+
+// keep writes runs: new ones, and those that have not begun anew. It returns for how many another run has the name.
+func (r *sweepReconciler) keep(ctx context.Context, sweep *api.BenchmarkSweep, runs []*api.BenchmarkRun) (missed int, err error) {
+	if len(runs) == 0 {
+		return 0, nil
+	}
+	return missed, r.store.Update(ctx, func(tx *store.Tx) error {
+		missed = 0
+		for _, run := range runs {
+			obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
+			if apierrors.IsNotFound(err) {
+				if err := tx.Create(run); err != nil {
+					return err
+				}
 				continue
-			} else if err != nil {
+			}
+			if err != nil {
+				return err
+			}
+			old, ok := obj.(*api.BenchmarkRun)
+			if !ok || !metav1.IsControlledBy(old, sweep) || old.Labels[api.LabelTrial] != run.Labels[api.LabelTrial] {
+				missed++
+				if err := changeSweep(tx, sweep.Namespace, sweep.Name, sweep.UID, nameTaken(run.Name)); err != nil {
+					return err
+				}
+				continue
+			}
+			if !untouched(old) {
+				continue // bound meanwhile: it stays as it is
+			}
+			old.Spec, old.Labels, old.Annotations = run.Spec, run.Labels, run.Annotations
+			if err := tx.Put(old); err != nil {
 				return err
 			}
 		}
-		if err := tx.PutStatus(sweep); err != nil {
-			return err
+		return nil
+	})
+}
+
+func nameTaken(name string) func(*store.Tx, *api.BenchmarkSweep) error {
+	return func(tx *store.Tx, s *api.BenchmarkSweep) error {
+		message := fmt.Sprintf("a run %s is there already that is not of this sweep: delete it", name)
+		if s.Status.Message == message {
+			return nil
 		}
-		if st.Phase == api.SweepCompleted && before.Phase != api.SweepCompleted {
-			return tx.Event(sweep, api.EventNormal, "Completed", st.Message)
+		s.Status.Message = message
+		return tx.Event(s, api.EventWarning, "NameTaken", message)
+	}
+}
+
+// drop takes runs away that have not begun. What has begun stays, whatever the sweep now says.
+func (r *sweepReconciler) drop(ctx context.Context, runs map[string]*api.BenchmarkRun) error {
+	return r.store.Update(ctx, func(tx *store.Tx) error {
+		for _, run := range runs {
+			obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
+			stored, ok := obj.(*api.BenchmarkRun)
+			if err != nil || !ok || !untouched(stored) {
+				if err = ignoreGone(err); err != nil {
+					return err
+				}
+				continue
+			}
+			stored.Finalizers = nil // nothing of it is on the cluster
+			if err := tx.Put(stored); err != nil {
+				return err
+			}
+			if _, err := tx.Delete(api.KindBenchmarkRun, run.Namespace, run.Name, string(run.UID)); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
-	return res, err
 }
 
-// nameRetry is how long a sweep waits before it tries a name again that was taken.
-const nameRetry = 10 * time.Second
-
-// count says where a sweep is, from its runs.
-func count(sweep *api.BenchmarkSweep, runs map[string]*api.BenchmarkRun) api.BenchmarkSweepStatus {
-	st := api.BenchmarkSweepStatus{
-		Phase: api.SweepActive, ObservedGeneration: sweep.Generation, Total: int32(plan.Total(&sweep.Spec)), CompletionTime: sweep.Status.CompletionTime,
-	}
-	for _, run := range runs {
-		switch {
-		case !run.Status.Phase.Terminal():
-			st.Active++
-		case run.Status.Phase == api.RunCompleted:
-			st.Succeeded++
-		default:
-			st.Failed++
+// recount counts the runs that there now are, in the transaction that says that all of them are made.
+func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep) error {
+	return r.store.Update(ctx, func(tx *store.Tx) error {
+		owned, err := tx.Owned(string(sweep.UID))
+		if err != nil {
+			return err
 		}
-	}
-	ended := st.Succeeded + st.Failed
-	st.Message = fmt.Sprintf("%d of %d runs have ended", ended, st.Total)
-	switch {
-	case ended >= st.Total && st.Active == 0:
-		st.Phase = api.SweepCompleted
-		if st.CompletionTime == nil {
-			now := metav1.NewTime(time.Now())
-			st.CompletionTime = &now
-		}
-	case sweep.Spec.Suspend:
-		st.Phase = api.SweepSuspended
-	}
-	return st
+		return changeSweep(tx, sweep.Namespace, sweep.Name, sweep.UID, func(tx *store.Tx, s *api.BenchmarkSweep) error {
+			if s.Generation != sweep.Generation {
+				return nil // changed again: its change wakes this sweep
+			}
+			st := &s.Status
+			st.Total, st.Succeeded, st.Failed, st.Cancelled = 0, 0, 0, 0
+			for _, obj := range owned {
+				if run, ok := obj.(*api.BenchmarkRun); ok {
+					st.Total++
+					count(st, run.Status.Phase)
+				}
+			}
+			if s.Spec.Strategy == api.StrategySearch {
+				st.Limits = nil // asked anew of what was measured
+			}
+			st.ObservedGeneration = s.Generation
+			if err := tx.Event(s, api.EventNormal, "Expanded", fmt.Sprintf("%d runs", st.Total)); err != nil {
+				return err
+			}
+			return settle(tx, s)
+		})
+	})
 }
 
-// next makes the runs that come next in order. A run that cannot be right is made all the same, as one that has failed, so that it
-// is seen and counted.
-func (r *sweepReconciler) next(sweep *api.BenchmarkSweep, runs map[string]*api.BenchmarkRun, room int) ([]*api.BenchmarkRun, error) {
-	var made []*api.BenchmarkRun
-	if room <= 0 || len(runs) >= plan.Total(&sweep.Spec) {
-		return nil, nil
-	}
-	for index := 0; index < plan.Total(&sweep.Spec) && len(made) < room; index++ {
-		if runs[plan.RunName(sweep, index)] != nil {
+// stopPoints ends the waiting repeats of points of which enough have failed.
+func (r *sweepReconciler) stopPoints(ctx context.Context, sweep *api.BenchmarkSweep) error {
+	for point, failed := range sweep.Status.FailedPoints {
+		if failed < sweep.Spec.FailurePolicy.After || slices.Contains(sweep.Status.StoppedPoints, point) {
 			continue
 		}
-		run, err := plan.Run(sweep, plan.PointAt(&sweep.Spec, index))
+		runs, err := r.ofPoint(ctx, sweep, point)
 		if err != nil {
-			return made, err
+			return err
 		}
-		api.SetDefaults(run)
-		if errs := append(api.Validate(run), r.admit(run)...); len(errs) > 0 {
-			now := metav1.Now()
-			run.Finalizers = nil
-			message := errs.ToAggregate().Error()
-			run.Status.Phase, run.Status.CompletionTime, run.Status.Message = api.RunFailed, &now, message
-			run.Status.Outcome = &api.Outcome{Result: api.ResultFailed, Class: api.FailureUser, Reason: "Invalid", Message: message}
+		err = r.store.Update(ctx, func(tx *store.Tx) error {
+			for _, run := range runs {
+				obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
+				stored, ok := obj.(*api.BenchmarkRun)
+				if err != nil || !ok || stored.Status.Phase.Terminal() || len(stored.Status.Attempts) > 0 && reached(stored, api.RunMonitoring) {
+					if err = ignoreGone(err); err != nil {
+						return err
+					}
+					continue
+				}
+				stored.Spec.Cancel = true
+				metav1.SetMetaDataAnnotation(&stored.ObjectMeta, api.AnnotationCancelReason, fmt.Sprintf("PointStopped: %d runs of the point have failed (failurePolicy)", failed))
+				if err := tx.Put(stored); err != nil {
+					return err
+				}
+			}
+			return changeSweep(tx, sweep.Namespace, sweep.Name, sweep.UID, func(_ *store.Tx, s *api.BenchmarkSweep) error {
+				s.Status.StoppedPoints = append(s.Status.StoppedPoints, point)
+				return nil
+			})
+		})
+		if err != nil {
+			return err
 		}
-		made = append(made, run)
 	}
-	return made, nil
+	return nil
+}
+
+// ofPoint are the runs of one point.
+func (r *sweepReconciler) ofPoint(ctx context.Context, sweep *api.BenchmarkSweep, point string) ([]*api.BenchmarkRun, error) {
+	list, err := r.store.List(ctx, api.KindBenchmarkRun, store.ListOptions{
+		Namespace: sweep.Namespace, Selector: labels.SelectorFromSet(labels.Set{api.LabelPoint: point}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	var runs []*api.BenchmarkRun
+	for _, obj := range list.Items {
+		if run, ok := obj.(*api.BenchmarkRun); ok && metav1.IsControlledBy(run, sweep) {
+			runs = append(runs, run)
+		}
+	}
+	return runs, nil
+}
+
+// search makes the next run at each point where a limit is looked for, from what the runs before it found.
+func (r *sweepReconciler) search(ctx context.Context, sweep *api.BenchmarkSweep) (result, error) {
+	limits := slices.Clone(sweep.Status.Limits)
+	var made []*api.BenchmarkRun
+	for i, values := range plan.Points(&sweep.Spec) {
+		if i == len(limits) {
+			limits = append(limits, api.FoundLimit{Values: values})
+		}
+		if limits[i].Done {
+			continue
+		}
+		run, found, err := r.probe(ctx, sweep, i, values)
+		if err != nil {
+			return result{}, err
+		}
+		limits[i] = found
+		if run != nil {
+			made = append(made, run)
+		}
+	}
+	if len(made) == 0 && sameJSON(limits, sweep.Status.Limits) {
+		return result{}, nil
+	}
+	return result{}, r.store.Update(ctx, func(tx *store.Tx) error {
+		return changeSweep(tx, sweep.Namespace, sweep.Name, sweep.UID, func(tx *store.Tx, s *api.BenchmarkSweep) error {
+			if s.ResourceVersion != sweep.ResourceVersion {
+				return apierrors.NewConflict(api.Resource(api.KindBenchmarkSweep), s.Name, fmt.Errorf("it was changed meanwhile"))
+			}
+			for _, run := range made {
+				if err := tx.Create(run); err != nil {
+					return err
+				}
+				s.Status.Total++
+				count(&s.Status, run.Status.Phase) // one that cannot be right has ended
+			}
+			for i, l := range limits {
+				if l.Done && (i >= len(s.Status.Limits) || !s.Status.Limits[i].Done) {
+					if err := tx.Event(s, api.EventNormal, "LimitFound", limitText(sweep.Spec.Search, &l)); err != nil {
+						return err
+					}
+				}
+			}
+			s.Status.Limits = limits
+			return settle(tx, s)
+		})
+	})
+}
+
+func limitText(s *api.SearchSpec, l *api.FoundLimit) string {
+	text := "none"
+	if l.Passed != nil {
+		text = strconv.FormatFloat(*l.Passed, 'g', -1, 64)
+	}
+	return fmt.Sprintf("highest %s that meets the objective: %s (%s)", s.Path, text, l.Why)
+}
+
+// probe says what is known at a point, and makes the run that is tried next.
+func (r *sweepReconciler) probe(ctx context.Context, sweep *api.BenchmarkSweep, index int, values api.Values) (*api.BenchmarkRun, api.FoundLimit, error) {
+	point := plan.Digest(values)
+	runs, err := r.ofPoint(ctx, sweep, point)
+	if err != nil {
+		return nil, api.FoundLimit{}, err
+	}
+	var probes []plan.Probe
+	for _, run := range runs {
+		probes = append(probes, probeOf(sweep.Spec.Search, run))
+	}
+	next, found := plan.Search(sweep.Spec.Search, probes)
+	found.Values = values
+	if next == nil {
+		return nil, found, nil
+	}
+	all := api.Values{sweep.Spec.Search.Path: *next}
+	for path, value := range values {
+		all[path] = value
+	}
+	run, err := r.run(sweep, plan.Trial{Values: all, Point: point, Repeat: len(probes) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(probes)})
+	return run, found, err
+}
+
+// probeOf is a run as the search sees it.
+func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) plan.Probe {
+	p := plan.Probe{Run: run.Name, Ended: run.Status.Phase.Terminal()}
+	var values api.Values
+	if err := json.Unmarshal([]byte(run.Annotations[api.AnnotationParameters]), &values); err == nil {
+		p.Value, _ = values[s.Path].(float64)
+	}
+	sum := run.Status.Summary
+	p.Broken = p.Ended && (sum == nil || run.Status.Phase == api.RunCancelled)
+	p.Passed = run.Status.Phase == api.RunCompleted && sum != nil && !sum.Saturated && sum.GoodputShare != nil && *sum.GoodputShare >= s.Goodput && sum.Verdict != report.Invalid
+	return p
 }

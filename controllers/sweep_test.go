@@ -22,6 +22,8 @@ type sweepBench struct {
 	r     *sweepReconciler
 }
 
+var gridKey = types.NamespacedName{Namespace: "default", Name: "grid"}
+
 func newSweepBench(t *testing.T, change func(*api.BenchmarkSweepSpec)) *sweepBench {
 	t.Helper()
 	st, err := store.Open(filepath.Join(t.TempDir(), "benchd.db"), store.Options{})
@@ -42,6 +44,7 @@ func newSweepBench(t *testing.T, change func(*api.BenchmarkSweepSpec)) *sweepBen
 	if change != nil {
 		change(&sweep.Spec)
 	}
+	api.SetDefaults(sweep)
 	b.create(sweep)
 	return b
 }
@@ -53,62 +56,125 @@ func (b *sweepBench) create(obj api.Object) {
 	}
 }
 
-// step reconciles once and returns what the sweep then says, and when it is to be looked at again.
-func (b *sweepBench) step() (api.BenchmarkSweepStatus, time.Duration) {
+func (b *sweepBench) sweep() *api.BenchmarkSweep {
 	b.t.Helper()
-	res, err := b.r.reconcile(b.t.Context(), types.NamespacedName{Namespace: "default", Name: "grid"})
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	sweep, err := store.Get[*api.BenchmarkSweep](b.t.Context(), b.store, "default", "grid")
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return sweep.Status, res.after
+	return sweep
 }
 
-// end ends a run in a phase.
-func (b *sweepBench) end(name string, phase api.RunPhase) {
+// step reconciles once and returns what the sweep then says, and when it is to be looked at again.
+func (b *sweepBench) step() (api.BenchmarkSweepStatus, time.Duration) {
+	b.t.Helper()
+	res, err := b.r.reconcile(b.t.Context(), gridKey)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.sweep().Status, res.after
+}
+
+// change changes the sweep's spec, as its user does.
+func (b *sweepBench) change(change func(*api.BenchmarkSweepSpec)) {
+	b.t.Helper()
+	sweep := b.sweep()
+	change(&sweep.Spec)
+	if err := b.store.Put(b.t.Context(), sweep); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *sweepBench) run(name string) *api.BenchmarkRun {
 	b.t.Helper()
 	run, err := store.Get[*api.BenchmarkRun](b.t.Context(), b.store, "default", name)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	run.Status.Phase = phase
-	if err := b.store.Update(b.t.Context(), func(tx *store.Tx) error { return tx.PutStatus(run) }); err != nil {
+	return run
+}
+
+func (b *sweepBench) names() string {
+	b.t.Helper()
+	list, err := b.store.List(b.t.Context(), api.KindBenchmarkRun, store.ListOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var names []string
+	for _, obj := range list.Items {
+		names = append(names, strings.TrimPrefix(obj.GetName(), "grid-"))
+	}
+	return strings.Join(names, " ")
+}
+
+// end ends a run, as its reconciler does.
+func (b *sweepBench) end(name string, phase api.RunPhase, summary *api.Summary) {
+	b.t.Helper()
+	run := b.run(name)
+	pass := &runPass{runReconciler: &runReconciler{store: b.store}, ctx: b.t.Context(), run: run, before: run.Status.Phase}
+	run.Status.Phase, run.Status.Summary = phase, summary
+	if err := pass.write(); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func TestSweepGoesOnAsItsRunsEnd(t *testing.T) {
+func TestSweepCountsItsRunsAsTheyEnd(t *testing.T) {
 	t.Parallel()
 	b := newSweepBench(t, nil)
-	b.step()
-	if st, _ := b.step(); st.Total != 4 || st.Active != 2 || st.Phase != api.SweepActive {
+	if st, _ := b.step(); st.Total != 4 || st.Ended() != 0 || st.Phase != api.SweepActive || st.StartTime == nil {
 		t.Errorf("at the start: %+v", st)
 	}
-	b.end("grid-0", api.RunCompleted)
-	b.step()
-	b.end("grid-1", api.RunFailed)
-	b.end("grid-2", api.RunCompleted)
-	b.step()
-	b.end("grid-3", api.RunCancelled)
-	st, _ := b.step()
-	if st.Phase != api.SweepCompleted || st.Succeeded != 2 || st.Failed != 2 || st.CompletionTime == nil {
+	run := b.run("grid-clientspernode3")
+	if run.Labels["param.benchd.dev/clientsPerNode"] != "3" || run.Labels[api.LabelSweep] != "grid" || run.Spec.Workload.Load.ClientsPerNode != 3 || len(run.Status.Attempts) != 1 {
+		t.Errorf("a run: %+v", run)
+	}
+	b.end("grid-clientspernode1", api.RunCompleted, nil)
+	b.end("grid-clientspernode2", api.RunFailed, nil)
+	b.end("grid-clientspernode3", api.RunCompleted, nil)
+	if st := b.sweep().Status; st.Phase != api.SweepActive || st.Message != "3 of 4 runs have ended, 1 failed" {
+		t.Errorf("after three: %+v", st)
+	}
+	b.end("grid-clientspernode4", api.RunCancelled, nil)
+	st := b.sweep().Status
+	if st.Phase != api.SweepCompleted || st.Succeeded != 2 || st.Failed != 1 || st.Cancelled != 1 || st.CompletionTime == nil {
 		t.Errorf("at the end: %+v", st)
 	}
-	before := st
-	if again, _ := b.step(); again.CompletionTime == nil || !again.CompletionTime.Equal(before.CompletionTime) {
+	if again, _ := b.step(); again.CompletionTime == nil || !again.CompletionTime.Equal(st.CompletionTime) {
 		t.Errorf("once more: %+v", again)
 	}
 }
 
-func TestSweepThatIsSuspendedBeginsNothing(t *testing.T) {
+// A sweep whose spec changes gets further runs, loses those that have not begun, and keeps what has.
+func TestSweepThatChanges(t *testing.T) {
 	t.Parallel()
-	b := newSweepBench(t, func(s *api.BenchmarkSweepSpec) { s.Suspend = true })
+	b := newSweepBench(t, nil)
 	b.step()
-	if st, _ := b.step(); st.Phase != api.SweepSuspended || st.Active != 0 {
-		t.Errorf("suspended: %+v", st)
+	b.end("grid-clientspernode1", api.RunCompleted, nil)
+	b.change(func(s *api.BenchmarkSweepSpec) {
+		s.Parameters[0].Values = []any{3.0, 5.0}
+		s.Template.Spec.Workload.Duration.Duration = 7 * time.Second
+	})
+	st, _ := b.step()
+	if got := b.names(); got != "clientspernode1 clientspernode3 clientspernode5" {
+		t.Errorf("runs: %s", got)
+	}
+	if st.Total != 3 || st.Succeeded != 1 || st.Phase != api.SweepActive {
+		t.Errorf("after the change: %+v", st)
+	}
+	if run := b.run("grid-clientspernode3"); run.Spec.Workload.Duration.Duration != 7*time.Second {
+		t.Errorf("a run that had not begun kept the old template: %s", run.Spec.Workload.Duration.Duration)
+	}
+	if run := b.run("grid-clientspernode1"); run.Spec.Workload.Duration.Duration == 7*time.Second {
+		t.Error("a run that had ended was changed")
+	}
+	b.end("grid-clientspernode3", api.RunCompleted, nil)
+	b.end("grid-clientspernode5", api.RunCompleted, nil)
+	if st := b.sweep().Status; st.Phase != api.SweepCompleted {
+		t.Errorf("at the end: %+v", st)
+	}
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Repeats = 2 })
+	if st, _ := b.step(); st.Phase != api.SweepActive || st.Total != 5 || st.CompletionTime != nil {
+		t.Errorf("after more repeats: %+v, runs %s", st, b.names())
 	}
 }
 
@@ -117,15 +183,18 @@ func TestSweepWhoseNameIsTaken(t *testing.T) {
 	t.Parallel()
 	b := newSweepBench(t, nil)
 	other := validRun()
-	other.Namespace, other.Name = "default", "grid-0"
+	other.Namespace, other.Name = "default", "grid-clientspernode1"
 	other.UID = ""
 	b.create(other)
 	st, after := b.step()
-	if !strings.Contains(st.Message, "grid-0 is there already that is not of this sweep") || after == 0 {
+	if !strings.Contains(st.Message, "grid-clientspernode1 is there already that is not of this sweep") || after == 0 {
 		t.Errorf("a name that is taken: %q, again after %s", st.Message, after)
 	}
-	if st, _ := b.step(); st.Active != 1 {
-		t.Errorf("the other's run was counted: %+v", st)
+	if _, err := b.store.Delete(t.Context(), api.KindBenchmarkRun, "default", other.Name, ""); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.step(); st.Total != 4 || st.Phase != api.SweepActive {
+		t.Errorf("once it has gone: %+v", st)
 	}
 }
 
@@ -133,13 +202,74 @@ func TestSweepWhoseNameIsTaken(t *testing.T) {
 func TestSweepWithARunThatCannotBe(t *testing.T) {
 	t.Parallel()
 	b := newSweepBench(t, func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{-1.0, 2.0} })
-	b.step()
 	st, _ := b.step()
-	run, err := store.Get[*api.BenchmarkRun](t.Context(), b.store, "default", "grid-0")
-	if err != nil || run.Status.Outcome == nil || run.Status.Outcome.Reason != "Invalid" || !strings.Contains(run.Status.Message, "clientsPerNode") {
-		t.Errorf("the run: %+v, %v", run, err)
-	}
-	if st.Failed != 1 || st.Active != 1 {
+	if st.Failed != 1 || st.Total != 2 {
 		t.Errorf("counts: %+v", st)
+	}
+	for _, obj := range []string{b.names()} {
+		if !strings.Contains(obj, "clientspernode2") {
+			t.Errorf("runs: %s", obj)
+		}
+	}
+}
+
+// Enough failed runs of a point end its other repeats, and those alone.
+func TestSweepStopsAPoint(t *testing.T) {
+	t.Parallel()
+	b := newSweepBench(t, func(s *api.BenchmarkSweepSpec) {
+		s.Parameters[0].Values, s.Repeats = []any{1.0, 2.0}, 3
+		s.FailurePolicy = api.FailurePolicySpec{Action: api.FailureStopPoint, After: 2}
+	})
+	b.step()
+	b.end("grid-clientspernode1-r1", api.RunFailed, nil)
+	b.step()
+	if b.run("grid-clientspernode1-r3").Spec.Cancel {
+		t.Error("one failure was enough, two were asked for")
+	}
+	b.end("grid-clientspernode1-r2", api.RunFailed, nil)
+	b.step()
+	stopped := b.run("grid-clientspernode1-r3")
+	if !stopped.Spec.Cancel || !strings.HasPrefix(stopped.Annotations[api.AnnotationCancelReason], "PointStopped: 2 runs") {
+		t.Errorf("the third repeat goes on: %+v", stopped.ObjectMeta)
+	}
+	if b.run("grid-clientspernode2-r1").Spec.Cancel {
+		t.Error("another point was stopped")
+	}
+}
+
+// A search makes one run after the other, from what those before it found, and says what the limit is.
+func TestSweepThatSearches(t *testing.T) {
+	t.Parallel()
+	b := newSweepBench(t, func(s *api.BenchmarkSweepSpec) {
+		s.Parameters, s.Strategy = nil, api.StrategySearch
+		s.Search = &api.SearchSpec{Path: "workload.load.clientsPerNode", Min: 1, Max: 64}
+		s.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
+	})
+	b.step() // sees the spec
+	tried := 0
+	for range 30 {
+		st, _ := b.step()
+		if st.Phase == api.SweepCompleted {
+			break
+		}
+		for _, name := range strings.Fields(b.names()) {
+			run := b.run("grid-" + name)
+			if run.Status.Phase.Terminal() {
+				continue
+			}
+			tried++
+			good := 1.0
+			if run.Spec.Workload.Load.ClientsPerNode > 23 {
+				good = 0.5
+			}
+			b.end(run.Name, api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+		}
+	}
+	st := b.sweep().Status
+	if st.Phase != api.SweepCompleted || len(st.Limits) != 1 || st.Limits[0].Passed == nil || *st.Limits[0].Passed != 23 || st.Limits[0].Run != "grid-clientspernode23" {
+		t.Errorf("found %+v in phase %s", st.Limits, st.Phase)
+	}
+	if int(st.Total) != tried || tried > 12 {
+		t.Errorf("%d runs, %d counted", tried, st.Total)
 	}
 }

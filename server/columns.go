@@ -34,10 +34,12 @@ var sweepColumns = []column{
 	nameColumn,
 	{name: "Phase", description: "Where the sweep is", cell: cell(func(s *api.BenchmarkSweep) any { return withDeletion(s, orPending(string(s.Status.Phase))) })},
 	ageColumn,
-	{name: "Runs", description: "How many runs there are to be", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Total) })},
-	{name: "Active", description: "How many are under way", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Active) })},
+	{name: "Runs", description: "How many runs there are; of a search, so far", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Total) })},
+	{name: "Ended", description: "How many have ended", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Ended()) })},
 	{name: "Succeeded", description: "How many have completed", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Succeeded) })},
-	{name: "Failed", description: "How many have failed or were cancelled", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Failed) })},
+	{name: "Failed", description: "How many have failed", cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Failed) })},
+	{name: "Node-h", description: "Node-hours of Allocations that have ended", cell: cell(func(s *api.BenchmarkSweep) any { return significant(s.Status.NodeHours) })},
+	{name: "Cancelled", description: "How many were cancelled", wide: true, cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Cancelled) })},
 	{name: "Message", description: "What is going on", wide: true, cell: cell(func(s *api.BenchmarkSweep) any { return s.Status.Message })},
 }
 

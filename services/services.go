@@ -6,7 +6,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,6 +33,8 @@ type Service struct {
 	HealthPath string
 	// MetricsPath answers the server's own metrics in Prometheus' format; empty when it has none.
 	MetricsPath string
+	// ResetPath is what a POST to empties the prefix cache; empty when nothing does.
+	ResetPath string
 	// Model used when the user names none; empty means that one must be named.
 	Model string
 	// API is the request format of a run that names none.
@@ -90,6 +94,11 @@ func (s *Service) Launch(l Launch) ([]Process, error) {
 	}
 	l.options = flags(s.Settings, l.Spec.Config)
 	return s.launch(l)
+}
+
+// Reset empties a server's prefix cache.
+func (s *Service) Reset(ctx context.Context, server Server) error {
+	return server.exchange(ctx, http.MethodPost, s.ResetPath, nil, func(io.Reader) error { return nil })
 }
 
 // head says whether this is the node of the server that answers requests.

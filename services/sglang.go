@@ -24,6 +24,7 @@ var sglang = Service{
 	Port:        30000,
 	HealthPath:  "/health",
 	MetricsPath: "/metrics",
+	ResetPath:   "/flush_cache",
 	API:         api.APIChat,
 	Image:       "docker://lmsysorg/sglang:latest",
 	SpansNodes:  true,

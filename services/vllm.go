@@ -31,6 +31,7 @@ var vllm = Service{
 	Port:        8000,
 	HealthPath:  "/health",
 	MetricsPath: "/metrics",
+	ResetPath:   "/reset_prefix_cache", // answered where VLLM_SERVER_DEV_MODE=1 is in container.env
 	API:         api.APIChat,
 	Image:       "docker://vllm/vllm-openai:latest",
 	SpansNodes:  true,

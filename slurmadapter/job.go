@@ -28,8 +28,17 @@ type JobSpec struct {
 	Grace time.Duration
 
 	Partition, Account, QOS, Nodelist, Exclude string
+	// After is a job that has to end first; nil for none.
+	After *After
 	// ExtraArgs are handed to sbatch as they are.
 	ExtraArgs []string
+}
+
+// After makes a job wait for the end of another one.
+type After struct {
+	Job string
+	// Or lets it begin so long after the other one's start even if that has not ended; whole minutes, zero for never.
+	Or time.Duration
 }
 
 // Job is what a cluster says of one job.

@@ -70,6 +70,13 @@ func (spec JobSpec) SubmitArgs() []string {
 	add(spec.QOS != "", "--qos="+spec.QOS)
 	add(spec.Nodelist != "", "--nodelist="+spec.Nodelist)
 	add(spec.Exclude != "", "--exclude="+spec.Exclude)
+	if after := spec.After; after != nil {
+		dependency := "--dependency=afterany:" + after.Job
+		if minutes := int(after.Or / time.Minute); minutes > 0 {
+			dependency += fmt.Sprintf("?after:%s+%d", after.Job, minutes)
+		}
+		args = append(args, dependency)
+	}
 	args = append(args, spec.ExtraArgs...)
 	return append(args, spec.Script)
 }

@@ -123,6 +123,19 @@ func getFrom(objects *bolt.Bucket, k key) (api.Object, error) {
 	return decode(k.kind, data)
 }
 
+// Owned reads the objects that the owner with this uid owns, as this transaction sees them.
+func (tx *Tx) Owned(uid string) ([]api.Object, error) {
+	var owned []api.Object
+	for _, k := range tx.ownedBy(uid) {
+		obj, err := getFrom(tx.objects, k)
+		if err != nil {
+			return nil, err
+		}
+		owned = append(owned, obj)
+	}
+	return owned, nil
+}
+
 // Create stores a new object.
 func (tx *Tx) Create(obj api.Object) error {
 	k := keyOf(obj)

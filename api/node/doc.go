@@ -59,6 +59,11 @@ type Manifest struct {
 	GraceTime metav1.Duration `json:"graceTime"`
 	// TimeLimit of the job: no order is begun that cannot end before it.
 	TimeLimit metav1.Duration `json:"timeLimit"`
+	// Trials are the uids of the runs that orders are to be expected for: when all have ended, so does the job. None means that
+	// orders may come at any time, until IdleTimeout.
+	Trials []string `json:"trials,omitempty"`
+	// Between says what lies between two orders.
+	Between api.BetweenSpec `json:"between,omitzero"`
 }
 
 // Replica is one server: where it runs and what it is bound to.
@@ -146,10 +151,13 @@ type Order struct {
 	Timeouts   api.TimeoutsSpec   `json:"timeouts"`
 	// Seed of the attempt: everything random is drawn from it.
 	Seed int64 `json:"seed"`
-	// Last: no further order will come, so the lead need not wait for one; unless MayRepeat, and this one fails by its
-	// workload.
-	Last      bool `json:"last,omitempty"`
+	// MayRepeat: when the load alone fails, another order for the run follows.
 	MayRepeat bool `json:"mayRepeat,omitempty"`
+}
+
+// Final says whether no further order for the run will come to this job.
+func (o *Order) Final(st *OrderStatus) bool {
+	return st.Done && st.Outcome != nil && (st.Outcome.Class != api.FailureWorkload || !o.MayRepeat)
 }
 
 // OrderStatus is how far an order is. It is a liveness file until Done; then it is never written again.
@@ -171,6 +179,8 @@ type OrderStatus struct {
 	ReadyToFirstRequest float64 `json:"readyToFirstRequest,omitempty"`
 	// ClockUncertainty of each client node, in seconds, by measurements before and after the load.
 	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
+	// CacheReset says what came of emptying the servers' caches before the load; empty when it was not asked for.
+	CacheReset string `json:"cacheReset,omitempty"`
 	// Done: nothing more will be written to the attempt's folder.
 	Done bool `json:"done"`
 }
@@ -178,6 +188,10 @@ type OrderStatus struct {
 // ReasonJobEnded is the reason of a failure whose cause the lead does not know: the job was ended from outside. What
 // Slurm says of the job tells more.
 const ReasonJobEnded = "JobEnded"
+
+// ReasonNotStarted is the reason of an attempt whose turn never came: the job's time was over, or the job was drained. It costs the
+// run nothing.
+const ReasonNotStarted = "NotStarted"
 
 // ExitFailed is the reason in an ExitRecord of a lead that failed.
 const ExitFailed = "Failed"

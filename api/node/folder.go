@@ -16,6 +16,7 @@ import (
 //	job.sh manifest.json claim token tls/{cert,key}.pem
 //	secrets.json           what spec.container.secrets and spec.service.apiKey refer to; removed with the job's end
 //	agents/RANK.json       one per agent, sealed
+//	drain                  end after the order that is under way
 //	lead.json              the lead's sign of life
 //	orders/NNNN.json       sealed by the control plane
 //	orders/NNNN.cancel     stop that order
@@ -59,6 +60,9 @@ func (f Folder) Agent(rank int) string { return f.at("agents", strconv.Itoa(rank
 
 // Lead is the file of the LeadStatus.
 func (f Folder) Lead() string { return f.at("lead.json") }
+
+// Drain is the file that ends the job after the order that is under way.
+func (f Folder) Drain() string { return f.at("drain") }
 
 // Exit is the file of the ExitRecord.
 func (f Folder) Exit() string { return f.at("exit.json") }

@@ -29,10 +29,39 @@ type AllocationSpec struct {
 	Timeouts TimeoutsSpec `json:"timeouts,omitzero"`
 	// SharingKey is equal for runs that can use the same servers.
 	SharingKey string `json:"sharingKey"`
+	// Trials are the uids of the runs that it was made for: when all of them have ended, so does the job.
+	Trials []string `json:"trials,omitempty"`
+	// Open says that further runs may come at any time; the job ends when none has come for a while.
+	Open bool `json:"open,omitempty"`
+	// Orders is how many runs were bound to it so far, each with an order of its own.
+	Orders int32 `json:"orders,omitempty"`
+	// Between says what lies between two of its runs.
+	Between BetweenSpec `json:"between,omitzero"`
+	// After names an Allocation that this one follows, so that no more of them are under way than its sweep may have.
+	After *AfterSpec `json:"after,omitempty"`
+	// Drain set to true ends the job after the run that is under way. It cannot be set back.
+	Drain bool `json:"drain,omitempty"`
 	// Release set to true gives the job back, whatever the phase. It cannot be set back.
 	Release bool `json:"release,omitempty"`
 	// ReleaseReason says why.
 	ReleaseReason string `json:"releaseReason,omitempty"`
+}
+
+// BetweenSpec says what lies between two runs that use the same servers.
+type BetweenSpec struct {
+	// Pause without a load.
+	Pause metav1.Duration `json:"pause,omitzero"`
+	// ResetCache empties the service's prefix cache, where it can be.
+	ResetCache bool `json:"resetCache,omitempty"`
+}
+
+// AfterSpec makes a job wait for another one of the same sweep.
+type AfterSpec struct {
+	// Allocation whose job has to end first.
+	Allocation string `json:"allocation"`
+	// Or is how long after its start this one may begin even if it has not ended: its work is to be done by then but for what
+	// the queue's wait takes. Zero means never.
+	Or metav1.Duration `json:"or,omitzero"`
 }
 
 // AllocationPhase says where an Allocation is.
@@ -75,6 +104,8 @@ type AllocationStatus struct {
 	MissingSince *metav1.Time `json:"missingSince,omitempty"`
 	// EndedSince is when the job was first seen ended while its lead's last words were not there yet.
 	EndedSince *metav1.Time `json:"endedSince,omitempty"`
+	// Order is the run being carried out, by its number, or the last one that was.
+	Order int32 `json:"order,omitempty"`
 	// Nodes of the job, in rank order.
 	Nodes []NodeStatus `json:"nodes,omitempty"`
 	// Servers that were healthy and prepared when the Allocation became Ready.

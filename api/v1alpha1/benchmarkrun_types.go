@@ -353,6 +353,8 @@ type AllocationRef struct {
 	UID  string `json:"uid"`
 	// Attempt is the attempt that was bound.
 	Attempt int32 `json:"attempt"`
+	// Order is its place among the runs that were bound to the Allocation, from 1.
+	Order int32 `json:"order,omitempty"`
 }
 
 // Attempt is one try to carry the run out.
@@ -416,6 +418,9 @@ type Summary struct {
 	E2EP50                float64 `json:"e2eP50,omitempty"`
 	E2EP99                float64 `json:"e2eP99,omitempty"`
 	ErrorRate             float64 `json:"errorRate"`
+	// GoodputShare is the share of requests that met every SLO; nil without one. Saturated: more was offered than was taken.
+	GoodputShare *float64 `json:"goodputShare,omitempty"`
+	Saturated    bool     `json:"saturated,omitempty"`
 	// Verdict is Valid, Suspect or Invalid, VerdictReasons say why it is not Valid.
 	Verdict        string   `json:"verdict,omitempty"`
 	VerdictReasons []string `json:"verdictReasons,omitempty"`

@@ -88,7 +88,7 @@ func setRunDefaults(run *BenchmarkRun) {
 	setDurationPointer(&s.Timeouts.Report, 10*time.Minute)
 
 	if s.Slurm.TimeLimit == "" {
-		s.Slurm.TimeLimit = slurmTime(s.plannedTime())
+		s.Slurm.TimeLimit = SlurmTime(s.plannedTime())
 	}
 }
 
@@ -165,9 +165,9 @@ func (s *BenchmarkRunSpec) plannedTime() time.Duration {
 		w.Drain.Duration + 5*time.Minute
 }
 
-// slurmTime prints a duration, rounded up to minutes, in Slurm's form. What Slurm cannot be told, for a duration is out of
+// SlurmTime prints a duration, rounded up to minutes, in Slurm's form. What Slurm cannot be told, for a duration is out of
 // its bounds, becomes the nearest that it can: the duration has its own error.
-func slurmTime(d time.Duration) string {
+func SlurmTime(d time.Duration) string {
 	const most = 365 * 24 * time.Hour
 	minutes := int64((min(max(d, time.Minute), most) + time.Minute - 1) / time.Minute)
 	if days := minutes / (24 * 60); days > 0 {

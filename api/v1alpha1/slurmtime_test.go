@@ -62,14 +62,14 @@ func TestParseSlurmTime(t *testing.T) {
 func TestAComputedTimeLimitCoversItsDuration(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := time.Duration(rapid.Int64Range(int64(time.Second), int64(365*24*time.Hour)).Draw(t, "duration"))
-		got, err := ParseSlurmTime(slurmTime(d))
+		got, err := ParseSlurmTime(SlurmTime(d))
 		if err != nil || got < d || got >= d+time.Minute {
-			t.Fatalf("%v is %q, which is %v (%v)", d, slurmTime(d), got, err)
+			t.Fatalf("%v is %q, which is %v (%v)", d, SlurmTime(d), got, err)
 		}
 	})
 	for _, d := range []time.Duration{-1 << 63, -time.Hour, 0, 1<<63 - 1} {
-		if got, err := ParseSlurmTime(slurmTime(d)); err != nil || got < time.Minute {
-			t.Errorf("%v is %q, which is %v (%v)", d, slurmTime(d), got, err)
+		if got, err := ParseSlurmTime(SlurmTime(d)); err != nil || got < time.Minute {
+			t.Errorf("%v is %q, which is %v (%v)", d, SlurmTime(d), got, err)
 		}
 	}
 }
@@ -87,8 +87,8 @@ func FuzzParseSlurmTime(f *testing.F) {
 			t.Errorf("%q is %v", text, d)
 		}
 		if d <= 365*24*time.Hour {
-			if again, err := ParseSlurmTime(slurmTime(d)); err != nil || again < d {
-				t.Errorf("%q is %v, which prints as %q: %v (%v)", text, d, slurmTime(d), again, err)
+			if again, err := ParseSlurmTime(SlurmTime(d)); err != nil || again < d {
+				t.Errorf("%q is %v, which prints as %q: %v (%v)", text, d, SlurmTime(d), again, err)
 			}
 		}
 	})

@@ -52,15 +52,11 @@ func admitRun(namespace string, s *api.BenchmarkRunSpec, find lookup) field.Erro
 	return append(services.Validate(s), controllers.ValidateNodelists(s)...)
 }
 
-// checkedPoints is how many runs of a sweep are all checked before it is taken; of a larger one each value is, beside the first
-// ones of the other parameters.
-const checkedPoints = 500
-
 // admitSweep checks the runs that a sweep will make.
 func admitSweep(s *api.BenchmarkSweep, find lookup) field.ErrorList {
 	var all field.ErrorList
 	seen := map[string]bool{}
-	for _, p := range samplePoints(&s.Spec) {
+	for _, p := range plan.Sample(&s.Spec) {
 		run, err := plan.Run(s, p)
 		if err != nil {
 			return append(all, field.Invalid(field.NewPath("spec", "parameters"), field.OmitValueType{}, err.Error()))
@@ -86,30 +82,8 @@ func admitSweep(s *api.BenchmarkSweep, find lookup) field.ErrorList {
 	return all
 }
 
-func samplePoints(s *api.BenchmarkSweepSpec) []plan.Point {
-	if plan.Total(s) <= checkedPoints {
-		return plan.Points(s)
-	}
-	first := map[string]any{}
-	for _, p := range s.Parameters {
-		first[p.Path] = p.Values[0]
-	}
-	var points []plan.Point
-	for _, p := range s.Parameters {
-		for _, value := range p.Values {
-			values := map[string]any{}
-			for path, v := range first {
-				values[path] = v
-			}
-			values[p.Path] = value
-			points = append(points, plan.Point{Values: values})
-		}
-	}
-	return points
-}
-
 // inSweep tells an error of a run as one of its sweep: at the values of the parameter that set the field, or in the template.
-func inSweep(s *api.BenchmarkSweep, point plan.Point, e *field.Error) *field.Error {
+func inSweep(s *api.BenchmarkSweep, point plan.Trial, e *field.Error) *field.Error {
 	told := *e
 	for i, p := range s.Spec.Parameters {
 		if path := "spec." + p.Path; e.Field == path || strings.HasPrefix(e.Field, path+".") || strings.HasPrefix(e.Field, path+"[") || strings.ReplaceAll(strings.ReplaceAll(e.Field, "[", "."), "]", "") == path {
@@ -117,6 +91,10 @@ func inSweep(s *api.BenchmarkSweep, point plan.Point, e *field.Error) *field.Err
 			told.Detail = fmt.Sprintf("%s = %v: %s", p.Path, point.Values[p.Path], e.Detail)
 			return &told
 		}
+	}
+	if value, swept := point.Values[strings.TrimPrefix(e.Field, "spec.")]; swept {
+		told.Field, told.Detail = "spec", fmt.Sprintf("%s = %v: %s", strings.TrimPrefix(e.Field, "spec."), value, e.Detail)
+		return &told
 	}
 	told.Field = "spec.template." + e.Field
 	return &told

@@ -62,8 +62,12 @@ workload is a list. What benchd does not use is named on standard error. Files o
 // runsOf are the runs that a sweep makes.
 func (o *options) runsOf(cmd *cobra.Command, doc manifest.Document, sweep *api.BenchmarkSweep) ([]api.Object, error) {
 	var objs []api.Object
-	for _, p := range plan.Points(&sweep.Spec) {
-		run, err := plan.Run(sweep, p)
+	trials := plan.Trials(&sweep.Spec)
+	if sweep.Spec.Strategy == api.StrategySearch {
+		return nil, fmt.Errorf("%s:%d: what the search %s tries depends on what it finds: its runs cannot be printed before", doc.File, doc.Line, sweep.Name)
+	}
+	for _, t := range trials {
+		run, err := plan.Run(sweep, t)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", doc.File, doc.Line, err)
 		}

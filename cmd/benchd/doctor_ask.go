@@ -43,7 +43,7 @@ func runsOf(obj api.Object, find lookup) ([]*api.BenchmarkRun, error) {
 	case *api.BenchmarkSweep:
 		var runs []*api.BenchmarkRun
 		seen := map[string]bool{}
-		for _, p := range samplePoints(&o.Spec) {
+		for _, p := range plan.Sample(&o.Spec) {
 			run, err := plan.Run(o, p)
 			if err != nil {
 				return nil, err

@@ -99,8 +99,12 @@ func (r *listRow) fill(obj api.Object) {
 		r.Trials = 1
 		r.fillRun(&o.Spec, nil)
 	case *api.BenchmarkSweep:
-		r.Trials = plan.Total(&o.Spec)
-		run, err := plan.Run(o, firstPoint(&o.Spec))
+		r.Trials = plan.Size(&o.Spec)
+		sample := plan.Sample(&o.Spec)
+		if len(sample) == 0 {
+			return
+		}
+		run, err := plan.Run(o, sample[0])
 		if err != nil {
 			return // its admission has refused it
 		}
@@ -116,15 +120,6 @@ func (r *listRow) fill(obj api.Object) {
 	case *api.Cluster:
 		r.Cluster = o.Name
 	}
-}
-
-// firstPoint is the first trial of a sweep.
-func firstPoint(s *api.BenchmarkSweepSpec) plan.Point {
-	point := plan.Point{Values: map[string]any{}}
-	for _, p := range s.Parameters {
-		point.Values[p.Path] = p.Values[0]
-	}
-	return point
 }
 
 func (r *listRow) fillRun(s *api.BenchmarkRunSpec, axes map[string][]any) {

@@ -135,7 +135,7 @@ func runsOfSample(t *testing.T, file string) []*api.BenchmarkRun {
 		case *api.BenchmarkRun:
 			runs = append(runs, o)
 		case *api.BenchmarkSweep:
-			run, err := plan.Run(o, plan.Points(&o.Spec)[0])
+			run, err := plan.Run(o, plan.Sample(&o.Spec)[0])
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,54 +9,118 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/client"
 )
 
-// A sweep makes a run of each combination, no more at a time than it may, through a kill of the control plane, and counts them.
-func TestSweepMakesItsRuns(t *testing.T) {
-	t.Parallel()
-	p := newPlane(t).ready()
+func newSweep(name string, change func(*api.BenchmarkSweepSpec)) *api.BenchmarkSweep {
 	sweep := &api.BenchmarkSweep{
-		ObjectMeta: metav1.ObjectMeta{Name: "grid", Namespace: "default"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
 		Spec: api.BenchmarkSweepSpec{
-			Template:    api.RunTemplate{Labels: map[string]string{"team": "x"}, Spec: newRun("template").Spec},
-			Parallelism: 2,
-			Parameters: []api.ParameterSpec{
-				{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}},
-				{Path: "service.config.ttft", Values: []any{"1ms", "2ms"}},
-			},
+			Template: api.RunTemplate{Labels: map[string]string{"team": "x"}, Spec: newRun("template").Spec},
+			Sharing:  api.SharingSpec{Pause: &metav1.Duration{Duration: 100 * time.Millisecond}},
 		},
 	}
 	sweep.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSweep))
-	if _, _, err := p.api.Apply(t.Context(), sweep); err != nil {
-		t.Fatal(err)
+	change(&sweep.Spec)
+	return sweep
+}
+
+func (p *plane) apply(obj api.Object) {
+	p.t.Helper()
+	if _, _, err := p.api.Apply(p.t.Context(), obj); err != nil {
+		p.t.Fatal(err)
 	}
-	p.until("grid-0", time.Minute, api.RunExecuting, api.RunTearingDown, api.RunReporting, api.RunCompleted)
-	p.kill()
-	p.start()
-	most := int32(0)
-	p.eventually(2*time.Minute, "the sweep completes", func(ctx context.Context) (bool, string) {
-		obj, err := p.api.Get(ctx, api.KindBenchmarkSweep, "default", "grid")
+}
+
+func (p *plane) sweep(name string) *api.BenchmarkSweep {
+	p.t.Helper()
+	obj, err := p.api.Get(p.t.Context(), api.KindBenchmarkSweep, "default", name)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return obj.(*api.BenchmarkSweep)
+}
+
+func (p *plane) untilSweep(name string, within time.Duration, want api.SweepPhase) *api.BenchmarkSweep {
+	p.t.Helper()
+	p.eventually(within, fmt.Sprintf("sweep %s is %s", name, want), func(ctx context.Context) (bool, string) {
+		obj, err := p.api.Get(ctx, api.KindBenchmarkSweep, "default", name)
 		if err != nil {
 			return false, err.Error()
 		}
 		st := obj.(*api.BenchmarkSweep).Status
-		most = max(most, st.Active)
-		return st.Phase == api.SweepCompleted && st.Succeeded == 4 && st.Failed == 0, fmt.Sprintf("%+v", st)
+		return st.Phase == want, fmt.Sprintf("%+v", st)
 	})
-	if most > 2 {
-		t.Errorf("%d runs were under way at once, want at most 2", most)
+	return p.sweep(name)
+}
+
+func (p *plane) runsOf(sweep string) []*api.BenchmarkRun {
+	p.t.Helper()
+	list, err := p.api.List(p.t.Context(), api.KindBenchmarkRun, client.ListOptions{Namespace: "default", LabelSelector: api.LabelSweep + "=" + sweep})
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	for i, want := range []string{"1 1ms", "1 2ms", "2 1ms", "2 2ms"} {
-		run := p.run(fmt.Sprintf("grid-%d", i))
-		if got := fmt.Sprintf("%d %v", run.Spec.Workload.Load.ClientsPerNode, run.Spec.Service.Config["ttft"]); got != want || run.Labels["team"] != "x" {
-			t.Errorf("run %d: got %q with labels %v, want %q", i, got, run.Labels, want)
+	var runs []*api.BenchmarkRun
+	for _, obj := range list.Items {
+		runs = append(runs, obj.(*api.BenchmarkRun))
+	}
+	return runs
+}
+
+// Runs that need the same servers follow one another in one Allocation, through a kill of the control plane; the two groups are
+// under way at once, and no third Allocation is ever made.
+func TestSweepSharesAllocations(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t).ready()
+	p.apply(newSweep("grid", func(s *api.BenchmarkSweepSpec) {
+		s.Parallelism = 2
+		s.Parameters = []api.ParameterSpec{
+			{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0, 3.0}},
+			{Path: "service.config.ttft", Values: []any{"1ms", "2ms"}},
 		}
+	}))
+	p.until("grid-clientspernode1-ttft1ms", time.Minute, api.RunExecuting, api.RunTearingDown, api.RunReporting, api.RunCompleted)
+	p.kill()
+	p.start()
+	sweep := p.untilSweep("grid", 2*time.Minute, api.SweepCompleted)
+	if st := sweep.Status; st.Succeeded != 6 || st.Failed != 0 || st.Total != 6 || st.AllocationsMade != 2 {
+		t.Errorf("status: %+v", st)
 	}
-	wrong := *sweep
-	wrong.Name = "wrong"
-	wrong.Spec.Parameters = []api.ParameterSpec{{Path: "workload.lod.clients", Values: []any{1.0}}}
-	if _, _, err := p.api.Apply(t.Context(), &wrong); err == nil || !strings.Contains(err.Error(), `unknown field "lod"`) {
+	used := map[string]int{}
+	for _, run := range p.runsOf("grid") {
+		if len(run.Status.Attempts) != 1 || run.Labels["team"] != "x" {
+			t.Errorf("run %s took %d attempts, labels %v", run.Name, len(run.Status.Attempts), run.Labels)
+		}
+		used[run.Status.Attempts[0].Allocation]++
+	}
+	if len(used) != 2 || used["grid-a1"] != 3 || used["grid-a2"] != 3 {
+		t.Errorf("allocations used: %v", used)
+	}
+	wrong := newSweep("wrong", func(s *api.BenchmarkSweepSpec) {
+		s.Parameters = []api.ParameterSpec{{Path: "workload.lod.clients", Values: []any{1.0}}}
+	})
+	if _, _, err := p.api.Apply(t.Context(), wrong); err == nil || !strings.Contains(err.Error(), `unknown field "lod"`) {
 		t.Errorf("a parameter that leads nowhere: %v", err)
+	}
+}
+
+// The lead works off the orders that it has while there is no control plane, and the sweep is complete once one is back.
+func TestSweepGoesOnWithoutAControlPlane(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t).ready()
+	p.apply(newSweep("night", func(s *api.BenchmarkSweepSpec) {
+		s.Repeats = 4
+	}))
+	p.until("night-r1", time.Minute, api.RunExecuting)
+	folder := p.allocation("night-a1").Status.Folder
+	p.kill()
+	exit := node.Folder(folder).Exit()
+	p.eventually(time.Minute, "the job ends by itself", func(context.Context) (bool, string) { return node.Exists(exit), exit })
+	p.start()
+	sweep := p.untilSweep("night", time.Minute, api.SweepCompleted)
+	if st := sweep.Status; st.Succeeded != 4 || st.AllocationsMade != 1 {
+		t.Errorf("status: %+v", st)
 	}
 }

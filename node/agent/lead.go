@@ -42,11 +42,17 @@ type lead struct {
 	dirty  chan struct{}
 	// readyAt is when all servers were healthy and prepared.
 	readyAt time.Time
+
+	// What the loop over orders remembers: which are done, which runs have ended, and how many loads were made.
+	done     map[int32]bool
+	finished map[string]bool
+	carried  int
 }
 
 func newLead(a *agent) *lead {
 	return &lead{
 		agent: a, folder: a.folder, manifest: &a.manifest, started: time.Now(), dirty: make(chan struct{}, 1), orders: map[int32]node.OrderStatus{},
+		done: map[int32]bool{}, finished: map[string]bool{},
 		status: node.LeadStatus{JobID: a.opts.Job, Phase: node.LeadStarting, Message: "waiting for the agents of all nodes"},
 	}
 }
@@ -380,11 +386,17 @@ func evidence(lines []string) string {
 func (l *lead) workOrders(ctx context.Context) (string, error) {
 	idleSince := time.Now()
 	for {
+		if node.Exists(l.folder.Drain()) {
+			return "drained: no further runs are to be begun", nil
+		}
 		number, err := l.nextOrder()
 		if err != nil {
 			l.agent.log.Warn("look for orders", "error", err)
 		}
 		if number == 0 {
+			if l.allEnded() {
+				return "all orders are done", nil
+			}
 			if _, err := l.serverStates(ctx); err != nil {
 				return "", err
 			}
@@ -396,29 +408,31 @@ func (l *lead) workOrders(ctx context.Context) (string, error) {
 			}
 			continue
 		}
-		last, err := l.carryOut(ctx, number)
-		if err != nil {
+		if err := l.carryOut(ctx, number); err != nil {
 			return "", err
-		}
-		if last {
-			return "all orders are done", nil
 		}
 		idleSince = time.Now()
 	}
 }
 
-// nextOrder returns the first order that has no final status, 0 when there is none.
+// allEnded says whether every run that an order was to be expected for has ended.
+func (l *lead) allEnded() bool {
+	for _, uid := range l.manifest.Trials {
+		if !l.finished[uid] {
+			return false
+		}
+	}
+	return len(l.manifest.Trials) > 0
+}
+
+// nextOrder returns the first order that is not done, 0 when there is none. Only this lead writes what is done: a job starts once.
 func (l *lead) nextOrder() (int32, error) {
 	numbers, err := l.folder.ListOrders()
 	if err != nil {
 		return 0, err
 	}
 	for _, n := range numbers {
-		var st node.OrderStatus
-		if err := node.ReadJSON(l.folder.OrderStatus(n), &st); err != nil && !errors.Is(err, node.ErrNotYet) {
-			return 0, err
-		}
-		if !st.Done {
+		if !l.done[n] {
 			return n, nil
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	api "github.com/benchd/benchd/api/v1alpha1"
 
 	"github.com/benchd/benchd/api/node"
+	"github.com/benchd/benchd/services"
 )
 
 // startLead is how far ahead the beginning of a load lies, so that every client has its share by then.
@@ -30,6 +31,9 @@ type attempt struct {
 	taken   time.Time // when it was taken up
 	t0      time.Time
 	offsets []clockOffset
+	// begun: the load was handed out. broken is why the job can take no further order.
+	begun  bool
+	broken error
 
 	mu     sync.Mutex
 	status node.OrderStatus
@@ -37,12 +41,11 @@ type attempt struct {
 
 type clockOffset struct{ offset, uncertainty time.Duration }
 
-// carryOut takes one order through monitoring, launch, execution and teardown. It says whether it was the last one, and
-// fails when the job cannot go on.
-func (l *lead) carryOut(ctx context.Context, number int32) (last bool, err error) {
+// carryOut takes one order through monitoring, launch, execution and teardown. It fails when the job cannot go on.
+func (l *lead) carryOut(ctx context.Context, number int32) error {
 	a := &attempt{lead: l, taken: time.Now(), clients: l.withRole(node.RoleClient)}
 	if err := node.ReadJSON(l.folder.Order(number), &a.order); err != nil {
-		return false, fail(api.FailureInfrastructure, "OrderUnreadable", "%v", err)
+		return fail(api.FailureInfrastructure, "OrderUnreadable", "%v", err)
 	}
 	a.status = node.OrderStatus{Number: number, RunUID: a.order.Run.UID, Attempt: a.order.Attempt}
 	l.set(func(st *node.LeadStatus) { st.Order, st.Message = number, fmt.Sprintf("working on order %d", number) })
@@ -60,19 +63,28 @@ func (l *lead) carryOut(ctx context.Context, number int32) (last bool, err error
 	}
 	a.publish(func(st *node.OrderStatus) { st.Outcome = &outcome })
 	a.enter(api.RunTearingDown, "collecting records, logs and metrics")
-	tearErr := a.tearDown()
-	a.publish(func(st *node.OrderStatus) {
+	if a.begun {
+		l.carried++
+		tearErr := a.tearDown()
 		if tearErr != nil && outcome.Result == api.ResultSucceeded {
-			failed := fail(fileClass(tearErr), fileReason(tearErr), "%v", tearErr).Outcome
-			st.Outcome = &failed
+			outcome = fail(fileClass(tearErr), fileReason(tearErr), "%v", tearErr).Outcome
 		}
-		st.Done, st.Message = true, "done"
-	})
-	l.set(func(st *node.LeadStatus) { st.Order, st.Message = 0, fmt.Sprintf("order %d is done", number) })
-	if f != nil && (f.Class == api.FailureService || f.Class == api.FailureInfrastructure) {
-		return false, f // servers or nodes are gone: the job is of no more use
 	}
-	return a.order.Last && (f == nil || f.Class != api.FailureWorkload || !a.order.MayRepeat), nil
+	a.publish(func(st *node.OrderStatus) { st.Outcome, st.Done, st.Message = &outcome, true, "done" })
+	l.settle(&a.order, &a.status)
+	l.set(func(st *node.LeadStatus) { st.Order, st.Message = 0, fmt.Sprintf("order %d is done", number) })
+	if f != nil && (f.Class == api.FailureService || f.Class == api.FailureInfrastructure) && f.Reason != node.ReasonNotStarted {
+		return f // servers or nodes are gone: the job is of no more use
+	}
+	return a.broken
+}
+
+// settle notes that an order is done, and whether its run is.
+func (l *lead) settle(o *node.Order, st *node.OrderStatus) {
+	l.done[o.Number] = true
+	if o.Final(st) {
+		l.finished[o.Run.UID] = true
+	}
 }
 
 // fileClass and fileReason tell a full or forbidden file system from other failures.
@@ -106,13 +118,16 @@ func (a *attempt) perform(ctx context.Context) error {
 	if err := node.WriteSealedBytes(filepath.Join(a.order.Folder, "logs", "loggers_ready"), []byte(time.Now().UTC().Format(time.RFC3339)+"\n"), 0o600); err != nil {
 		return err
 	}
-	w := &a.order.Workload
-	need := w.Warmup.Duration + w.Duration.Duration + w.Drain.Duration
-	// Slurm may end the job up to a minute before its grace time begins (sbatch --signal).
-	if left := a.manifest.TimeLimit.Duration - time.Since(a.started) - a.manifest.GraceTime.Duration - time.Minute; left < need {
-		return fail(api.FailureUser, "TimeLimitTooShort",
-			"%s are left of the job's time limit, the load needs %s: raise slurm.timeLimit", left.Round(time.Second), need)
+	if node.Exists(a.folder.OrderCancel(a.order.Number)) {
+		return cancelled()
 	}
+	if err := a.checkTime(); err != nil {
+		return err
+	}
+	if err := a.between(ctx); err != nil {
+		return err
+	}
+	a.begun = true
 	a.enter(api.RunLaunching, "handing the load to the clients")
 	if err := a.launch(ctx); err != nil {
 		return err
@@ -123,6 +138,83 @@ func (a *attempt) perform(ctx context.Context) error {
 	}
 	a.checkClocks(ctx)
 	return nil
+}
+
+func cancelled() error {
+	return &failure{api.Outcome{Result: api.ResultCancelled, Reason: "Cancelled", Message: "cancelled by its user"}}
+}
+
+// checkTime sees to it that no load is begun that cannot end before the job does. The first one of a job is its user's error; those
+// after it go to the next job.
+func (a *attempt) checkTime() error {
+	w := &a.order.Workload
+	need := w.Warmup.Duration + w.Duration.Duration + w.Drain.Duration
+	// Slurm may end the job up to a minute before its grace time begins (sbatch --signal).
+	left := a.manifest.TimeLimit.Duration - time.Since(a.started) - a.manifest.GraceTime.Duration - time.Minute
+	switch {
+	case left >= need:
+		return nil
+	case a.carried > 0:
+		return fail(api.FailureInfrastructure, node.ReasonNotStarted, "%s are left of the job's time limit, the load needs %s: it goes to the next allocation", left.Round(time.Second), need)
+	}
+	return fail(api.FailureUser, "TimeLimitTooShort",
+		"%s are left of the job's time limit, the load needs %s: raise slurm.timeLimit", left.Round(time.Second), need)
+}
+
+// between keeps a load apart from the one before it: servers are seen to be well, a pause is made, caches are emptied.
+func (a *attempt) between(ctx context.Context) error {
+	if a.carried == 0 {
+		return nil
+	}
+	until := time.Now().Add(a.manifest.Between.Pause.Duration)
+	for {
+		if _, err := a.serverStates(ctx); err != nil {
+			// Whatever became of the servers, it was not this run's doing.
+			a.agent.log.Warn("the servers did not outlast the load before", "error", err)
+			a.broken = err
+			return fail(api.FailureInfrastructure, node.ReasonNotStarted, "the servers did not outlast the load before: %v", err)
+		}
+		if !time.Now().Before(until) {
+			break
+		}
+		if pause(ctx) != nil {
+			return fail(api.FailureInfrastructure, node.ReasonNotStarted, "the job was ended from outside before it was this run's turn")
+		}
+	}
+	if a.manifest.Between.ResetCache {
+		said := a.resetCaches(ctx)
+		a.publish(func(st *node.OrderStatus) { st.CacheReset = said })
+	}
+	return nil
+}
+
+// resetCaches empties the servers' prefix caches. It says what came of it; prompts are new for each run, so a cache that cannot be
+// emptied spoils nothing but shared prefixes.
+func (a *attempt) resetCaches(ctx context.Context) string {
+	service, err := services.Of(&a.manifest.Service)
+	if err != nil || service.ResetPath == "" {
+		return "not supported by the service"
+	}
+	a.lead.mu.Lock()
+	servers := a.lead.status.Servers
+	a.lead.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, s := range servers {
+		server := services.Server{URL: s.URL, Spec: a.manifest.Service, APIKey: a.serverKey()}
+		if err := service.Reset(ctx, server); err != nil {
+			return fmt.Sprintf("server %s: %v", s.Name, err)
+		}
+	}
+	return "done"
+}
+
+// serverKey is what the servers ask for.
+func (a *attempt) serverKey() string {
+	if len(a.manifest.Service.Endpoints) > 0 {
+		return a.agent.secrets.APIKey
+	}
+	return apiKey(a.agent.token)
 }
 
 // checkClocks measures the clocks once more. Records carry times by the first measurement, so how far the second differs
@@ -192,10 +284,7 @@ func (a *attempt) launch(ctx context.Context) error {
 	a.lead.mu.Lock()
 	servers := a.lead.status.Servers
 	a.lead.mu.Unlock()
-	key := apiKey(a.agent.token)
-	if len(a.manifest.Service.Endpoints) > 0 {
-		key = a.agent.secrets.APIKey
-	}
+	key := a.serverKey()
 	request := func(i int, m *member) node.StartRequest {
 		return node.StartRequest{
 			RunUID: a.order.Run.UID, Attempt: a.order.Attempt, Rank: i, Ranks: len(a.clients), Service: a.manifest.Service.Name,
@@ -274,10 +363,13 @@ func (a *attempt) execute(ctx context.Context) error {
 			})
 		}
 		if done {
+			if _, err := a.serverStates(ctx); err != nil {
+				return err // one that fell over at the very end
+			}
 			return a.judge(states)
 		}
 		if node.Exists(a.folder.OrderCancel(a.order.Number)) {
-			return &failure{api.Outcome{Result: api.ResultCancelled, Reason: "Cancelled", Message: "cancelled by its user"}}
+			return cancelled()
 		}
 		if _, err := a.serverStates(ctx); err != nil {
 			return err
@@ -366,7 +458,7 @@ func merged(states []node.ExecutorStatus) *api.Progress {
 // readyToFirst is the time from servers being ready (or the order being taken up) to the first request, in seconds.
 func (a *attempt) readyToFirst(states []node.ExecutorStatus) float64 {
 	from := a.readyAt
-	if a.order.Number > 1 {
+	if a.carried > 0 {
 		from = a.taken
 	}
 	first := time.Duration(-1)

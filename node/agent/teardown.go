@@ -46,7 +46,7 @@ func (a *attempt) mergeLogs(to time.Time) error {
 	if *l.JSONL {
 		outputs.Aggregated = filepath.Join(dir, l.Outputs.Aggregated)
 	}
-	sum, err := logs.Merge(filepath.Dir(a.folder.Logs("x")), to, outputs)
+	sum, err := logs.Merge(filepath.Dir(a.folder.Logs("x")), logs.Window{Startup: a.readyAt, From: a.taken, To: to}, outputs)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bufio"
+	"bytes"
 	"container/heap"
 	"encoding/json"
 	"errors"
@@ -34,11 +35,14 @@ type entry struct {
 	Message   string `json:"message"`
 }
 
-// Merge brings the raw logs under root (NODE/COMPONENT-CONTAINER.log) together in the order of time, up to the time `to`.
-// Lines of start-up belong to every run of a job, so there is no earlier bound. Stdout takes every line, Stderr those
-// of standard error alone.
-func Merge(root string, to time.Time, outputs Outputs) (sum Summary, err error) {
-	sources, err := openSources(root)
+// Window is what a run of a job is shown of the logs: the start-up, which is every run's, and the time of its own.
+type Window struct{ Startup, From, To time.Time }
+
+// Merge brings the raw logs under root (NODE/COMPONENT-CONTAINER.log) together in the order of time, as far as they are of the
+// window. Stdout takes every line, Stderr those of standard error alone. What lies between start-up and the run's own time
+// is not read: its beginning is looked for by halves, so a run costs the same however many went before it.
+func Merge(root string, window Window, outputs Outputs) (sum Summary, err error) {
+	sources, err := openSources(root, window)
 	defer func() {
 		for _, s := range sources {
 			_ = s.file.Close() // was only read
@@ -66,12 +70,12 @@ func Merge(root string, to time.Time, outputs Outputs) (sum Summary, err error) 
 	heap.Init(&queue)
 	for len(queue) > 0 {
 		s := queue[0]
-		if !s.at.After(to) {
+		if !s.at.After(window.To) {
 			if err := w.write(s, &sum); err != nil {
 				return sum, fmt.Errorf("merge logs: %w", err)
 			}
 		}
-		if !s.at.After(to) && s.next() {
+		if !s.at.After(window.To) && s.next() {
 			heap.Fix(&queue, 0)
 		} else {
 			heap.Pop(&queue)
@@ -87,9 +91,11 @@ type source struct {
 	node, component string
 	at              time.Time
 	stream, text    string
+	window          Window
+	skipped         bool // to the window's own time
 }
 
-func openSources(root string) ([]*source, error) {
+func openSources(root string, window Window) ([]*source, error) {
 	paths, err := filepath.Glob(filepath.Join(root, "*", "*.log"))
 	if err != nil {
 		return nil, err
@@ -105,14 +111,71 @@ func openSources(root string) ([]*source, error) {
 		}
 		component, _, _ := strings.Cut(filepath.Base(path), "-")
 		sources = append(sources, &source{
-			file: f, in: bufio.NewReaderSize(f, maxLineBytes*2), node: filepath.Base(filepath.Dir(path)), component: component,
+			file: f, in: bufio.NewReaderSize(f, maxLineBytes*2), node: filepath.Base(filepath.Dir(path)), component: component, window: window,
 		})
 	}
 	return sources, nil
 }
 
-// next reads the next line that has a time. A last line without its end is being written and is left for later.
+// next reads the next line of the window. A last line without its end is being written and is left for later.
 func (s *source) next() bool {
+	for s.read() {
+		if !s.at.After(s.window.Startup) || !s.at.Before(s.window.From) {
+			return true
+		}
+		if !s.skipped {
+			s.skipped = true
+			s.skip()
+		}
+	}
+	return false
+}
+
+// skip goes on at a line that is not after the first one of the window's own time, and not far before it.
+func (s *source) skip() {
+	here, err1 := s.file.Seek(0, io.SeekCurrent)
+	end, err2 := s.file.Seek(0, io.SeekEnd)
+	low, high := here-int64(s.in.Buffered()), end
+	chunk := make([]byte, maxLineBytes*2)
+	for err1 == nil && err2 == nil && high-low > int64(len(chunk)) {
+		middle := low + (high-low)/2
+		n, err := s.file.ReadAt(chunk, middle)
+		if err != nil && !errors.Is(err, io.EOF) {
+			break
+		}
+		offset, at, ok := firstLine(chunk[:n])
+		switch {
+		case !ok, !at.Before(s.window.From):
+			high = middle
+		default:
+			low = middle + offset
+		}
+	}
+	if _, err := s.file.Seek(low, io.SeekStart); err == nil {
+		s.in.Reset(s.file)
+	}
+}
+
+// firstLine finds the first whole line that has a time in a piece of a log: where it begins, and its time.
+func firstLine(piece []byte) (offset int64, at time.Time, ok bool) {
+	for {
+		cut := bytes.IndexByte(piece[offset:], '\n')
+		if cut < 0 {
+			return 0, at, false
+		}
+		offset += int64(cut) + 1
+		word, _, found := bytes.Cut(piece[offset:], []byte(" "))
+		if !found {
+			return 0, at, false
+		}
+		if at, err := time.Parse(time.RFC3339Nano, string(word)); err == nil {
+			return offset, at, true
+		}
+	}
+}
+
+// read reads the next line that has a time.
+func (s *source) read() bool {
 	for {
 		line, err := s.in.ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) || !strings.HasSuffix(line, "\n") {

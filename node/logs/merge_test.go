@@ -34,7 +34,7 @@ func merge(t testing.TB, raw map[string]string) (Summary, Outputs) {
 		}
 	}
 	out := Outputs{filepath.Join(root, "stdout"), filepath.Join(root, "stderr"), filepath.Join(root, "jsonl")}
-	sum, err := Merge(root, noon.Add(100*time.Second), out)
+	sum, err := Merge(root, until(noon.Add(100*time.Second)), out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,11 +121,11 @@ func TestMergedJSONLines(t *testing.T) {
 func TestMergeWithoutJSONAndWithoutAPlace(t *testing.T) {
 	dir := t.TempDir()
 	out := Outputs{Stdout: filepath.Join(dir, "o"), Stderr: filepath.Join(dir, "e")}
-	if _, err := Merge(filepath.Join(dir, "gone"), noon, out); err != nil {
+	if _, err := Merge(filepath.Join(dir, "gone"), until(noon), out); err != nil {
 		t.Errorf("no logs at all: %v", err)
 	}
 	out.Stderr = filepath.Join(dir, "gone", "e")
-	if _, err := Merge(dir, noon, out); err == nil {
+	if _, err := Merge(dir, until(noon), out); err == nil {
 		t.Error("no place for stderr and no error")
 	}
 	full := Outputs{Stdout: "/dev/full", Stderr: filepath.Join(dir, "e")}
@@ -136,7 +136,7 @@ func TestMergeWithoutJSONAndWithoutAPlace(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "server-a.log"), []byte(at(1, "out", "a")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Merge(filepath.Dir(root), noon.Add(time.Hour), full); err == nil {
+	if _, err := Merge(filepath.Dir(root), until(noon.Add(time.Hour)), full); err == nil {
 		t.Error("a full disk and no error")
 	}
 }
@@ -169,6 +169,51 @@ func TestMergeKeepsEveryLine(t *testing.T) {
 		}
 		if lines != total || sum.Lines != int64(total) {
 			rt.Fatalf("%d lines of %d; summary %+v", lines, total, sum)
+		}
+	})
+}
+
+func until(t time.Time) Window { return Window{To: t} }
+
+// A run of a job that others went before is shown the start-up and its own time, whatever lies between.
+func TestMergeWindow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		root, err := os.MkdirTemp("", "logs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(root)
+		var raw strings.Builder
+		var times []int
+		now := 0
+		for range rapid.IntRange(0, 400).Draw(t, "lines") {
+			now += rapid.IntRange(0, 3).Draw(t, "gap")
+			times = append(times, now)
+			raw.WriteString(at(float64(now), "out", fmt.Sprintf("%d %s", now, strings.Repeat("x", rapid.IntRange(0, 2000).Draw(t, "length")))))
+		}
+		startup := rapid.IntRange(0, 200).Draw(t, "startup")
+		from := startup + rapid.IntRange(0, 400).Draw(t, "from")
+		to := from + rapid.IntRange(0, 400).Draw(t, "to")
+		if err := os.MkdirAll(filepath.Join(root, "n1"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "n1", "server-a.log"), []byte(raw.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		second := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+		out := Outputs{Stdout: filepath.Join(root, "stdout"), Stderr: filepath.Join(root, "stderr")}
+		sum, err := Merge(root, Window{Startup: second(startup), From: second(from), To: second(to)}, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := int64(0)
+		for _, s := range times {
+			if s <= startup || s >= from && s <= to {
+				want++
+			}
+		}
+		if sum.Lines != want {
+			t.Fatalf("%d lines, want %d: start-up until %d, then %d to %d", sum.Lines, want, startup, from, to)
 		}
 	})
 }

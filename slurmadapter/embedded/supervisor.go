@@ -69,7 +69,11 @@ func Supervise(clusterDir, id string, limit func(string) (time.Duration, error),
 	if err := os.WriteFile(filepath.Join(s.dir, "released"), nil, 0o600); err != nil {
 		return fmt.Errorf("supervise job %s: %w", id, err)
 	}
-	nodes, held := s.waitForNodes()
+	var nodes []int
+	var held []*os.File
+	if s.waitForJob() {
+		nodes, held = s.waitForNodes()
+	}
 	defer func() {
 		for _, f := range held {
 			_ = f.Close() // frees the node
@@ -91,6 +95,27 @@ func (s *supervisor) set(st state) {
 }
 
 func (s *supervisor) cancelled() bool { return exists(filepath.Join(s.dir, "cancelled")) }
+
+// waitForJob waits for the job that has to end first. It says whether that came before a cancellation.
+func (s *supervisor) waitForJob() bool {
+	after := s.job.Spec.After
+	if after == nil {
+		return true
+	}
+	dir := filepath.Join(s.cluster, "jobs", filepath.Base(after.Job))
+	s.set(state{State: slurmadapter.Pending, Reason: "Dependency"})
+	for !s.cancelled() {
+		alive := locked(filepath.Join(dir, "lock"))
+		var other state
+		err := readJSON(filepath.Join(dir, "state.json"), &other)
+		due := after.Or > 0 && !other.Started.IsZero() && time.Since(other.Started) >= after.Or
+		if err != nil && !exists(dir) || other.State.Stage() == slurmadapter.StageEnded && other.State != "" || due || !alive && exists(filepath.Join(dir, "released")) {
+			return true
+		}
+		time.Sleep(supervisorBeat)
+	}
+	return false
+}
 
 // waitForNodes queues for the nodes, first come first served. It returns nil when the job was cancelled first.
 func (s *supervisor) waitForNodes() ([]int, []*os.File) {

@@ -1,0 +1,95 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+)
+
+// Probe is a value that a search tried, and what came of it.
+type Probe struct {
+	Value float64
+	// Run that tried it.
+	Run string
+	// Ended: it has a result. Passed: the objective was met. Broken: it ended without numbers, whoever is to blame.
+	Ended, Passed, Broken bool
+}
+
+// Search says what is tried next at a point, from what was tried: doubled until one fails, then half-way between the highest that
+// passed and the lowest that failed. found is what is known so far; no value is returned while a probe is under way or when the
+// search is done.
+func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLimit) {
+	for _, p := range probes {
+		if !p.Ended {
+			return nil, found
+		}
+	}
+	broken := 0
+	for _, p := range probes {
+		value := p.Value
+		switch {
+		case p.Broken:
+			broken++
+		case p.Passed && (found.Passed == nil || value > *found.Passed):
+			found.Passed, found.Run = &value, p.Run
+		}
+		// What broke counts as failed for where to look next: a service that fell over is not asked for more.
+		if !p.Passed && (found.Failed == nil || value < *found.Failed) {
+			found.Failed = &value
+		}
+	}
+	done := func(format string, args ...any) (*float64, api.FoundLimit) {
+		found.Done, found.Why = true, fmt.Sprintf(format, args...)
+		return nil, found
+	}
+	var value float64
+	switch {
+	case len(probes) > 0 && broken == len(probes) && broken >= maxBroken:
+		return done("%d runs ended without numbers: see why, and begin a new search", broken)
+	case len(probes) >= int(s.MaxTrials):
+		return done("search.maxTrials (%d) were tried", s.MaxTrials)
+	case found.Failed == nil && found.Passed == nil:
+		value = s.Min
+	case found.Failed == nil:
+		if *found.Passed >= s.Max {
+			return done("search.max (%v) still passes: the limit lies beyond", s.Max)
+		}
+		value = math.Min(s.Max, *found.Passed*2)
+	case found.Passed == nil:
+		if *found.Failed <= s.Min {
+			return done("search.min (%v) fails already", s.Min)
+		}
+		value = s.Min
+	case *found.Passed >= *found.Failed:
+		// A higher one passed: noise at the limit. What failed lowest is believed, and looked at from below.
+		return done("%v failed and %v passed: the limit lies between, as far as noise lets it be told", *found.Failed, *found.Passed)
+	case *found.Failed-*found.Passed <= s.Tolerance**found.Passed:
+		return done("found within %v %%", Significant(100*s.Tolerance, 3))
+	default:
+		value = (*found.Passed + *found.Failed) / 2
+	}
+	if whole(s.Path) {
+		value = math.Floor(value)
+	} else {
+		value = math.Min(math.Max(Significant(value, 4), s.Min), s.Max)
+	}
+	if found.Passed != nil && value <= *found.Passed || found.Failed != nil && value >= *found.Failed {
+		return done("nothing lies between %v and %v", number(found.Passed), number(found.Failed))
+	}
+	return &value, found
+}
+
+// maxBroken is how many runs may end without numbers when there are no others.
+const maxBroken = 2
+
+// whole says whether a field takes whole numbers alone.
+func whole(path string) bool { return !strings.HasSuffix(path, ".rate") }
+
+func number(v *float64) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return *v
+}

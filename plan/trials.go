@@ -1,0 +1,302 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+)
+
+// Trial is one run that a sweep is to have.
+type Trial struct {
+	Values api.Values
+	// Point is the digest of the values; of a control run it says that.
+	Point string
+	// Repeat counts the measurements of a point from 1.
+	Repeat int
+	// Control marks a run that shows drift.
+	Control bool
+	// Position in the order of the sweep, from 0.
+	Position int
+}
+
+// ID tells a trial from all others of its sweep, whatever becomes of the sweep's spec.
+func (t *Trial) ID() string { return fmt.Sprintf("%s-r%d", t.Point, t.Repeat) }
+
+// controlPoint is the point of control runs.
+const controlPoint = "control"
+
+// Trials are the runs of a sweep in their order. A search has none here: what it tries depends on what it finds.
+func Trials(s *api.BenchmarkSweepSpec) []Trial {
+	if s.Strategy == api.StrategySearch {
+		return nil
+	}
+	points := Points(s)
+	repeats := int(max(1, s.Repeats))
+	trials := make([]Trial, 0, len(points)*repeats)
+	if s.Order == api.OrderDeclared {
+		for _, v := range points {
+			for r := range repeats {
+				trials = append(trials, Trial{Values: v, Repeat: r + 1})
+			}
+		}
+	} else {
+		for r := range repeats {
+			for _, v := range points {
+				trials = append(trials, Trial{Values: v, Repeat: r + 1})
+			}
+		}
+	}
+	if s.Order == api.OrderShuffled {
+		r := rand.New(rand.NewPCG(uint64(s.Seed), 0x5eed))
+		r.Shuffle(len(trials), func(i, j int) { trials[i], trials[j] = trials[j], trials[i] })
+	}
+	for i := range trials {
+		trials[i].Point = Digest(trials[i].Values)
+	}
+	if s.Control != nil && len(trials) > 0 {
+		trials = withControls(trials, s.Control)
+	}
+	if most := int(s.Limits.Trials); most > 0 && len(trials) > most {
+		trials = trials[:most]
+	}
+	for i := range trials {
+		trials[i].Position = i
+	}
+	return trials
+}
+
+// withControls puts a control run before the first trial, and another one after every so many.
+func withControls(trials []Trial, c *api.ControlSpec) []Trial {
+	values := with(trials[0].Values, c.Values)
+	out := make([]Trial, 0, len(trials)+len(trials)/int(c.Every)+1)
+	for i, t := range trials {
+		if i%int(c.Every) == 0 {
+			out = append(out, Trial{Values: values, Point: controlPoint, Repeat: i/int(c.Every) + 1, Control: true})
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// Run makes the run of a trial. What it is a trial of stands in its labels, the exact values in an annotation.
+func Run(s *api.BenchmarkSweep, t Trial) (*api.BenchmarkRun, error) {
+	spec, err := withValues(&s.Spec.Template.Spec, t.Values)
+	if err != nil {
+		return nil, fmt.Errorf("run %s of sweep %s: %w", t.ID(), s.Name, err)
+	}
+	values, err := json.Marshal(t.Values)
+	if err != nil {
+		return nil, fmt.Errorf("run %s of sweep %s: %w", t.ID(), s.Name, err)
+	}
+	run := &api.BenchmarkRun{Spec: *spec}
+	run.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkRun))
+	run.Namespace, run.Name = s.Namespace, RunName(s, t)
+	run.Labels = map[string]string{}
+	maps.Copy(run.Labels, s.Spec.Template.Labels)
+	for path, value := range t.Values {
+		if text := labelValue(value); text != "" {
+			run.Labels[api.LabelParameter+field(path)] = text
+		}
+	}
+	run.Labels[api.LabelSweep], run.Labels[api.LabelTrial] = label(s.Name), t.ID()
+	run.Labels[api.LabelPoint], run.Labels[api.LabelRepeat] = t.Point, strconv.Itoa(t.Repeat)
+	if t.Control {
+		run.Labels[api.LabelControl] = "true"
+	}
+	run.Annotations = map[string]string{api.AnnotationParameters: string(values), api.AnnotationPosition: strconv.Itoa(t.Position)}
+	run.Finalizers = []string{api.FinalizerCluster}
+	if s.UID != "" {
+		run.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(s, api.GroupVersion.WithKind(api.KindBenchmarkSweep))}
+	}
+	return run, nil
+}
+
+// maxName is the length of a run's name: Allocations and folders are named after it.
+const maxName = 63
+
+// RunName says what the run is a trial of, as far as a name can: the sweep, each value after its field's name, the repeat. Where
+// that would not tell two points apart, or is too long, their digest does.
+func RunName(s *api.BenchmarkSweep, t Trial) string {
+	suffix := ""
+	if s.Spec.Repeats > 1 || t.Control {
+		suffix = fmt.Sprintf("-r%d", t.Repeat)
+	}
+	if t.Control {
+		return fit(s.Name, "-control"+suffix)
+	}
+	name, exact := "", true
+	for _, path := range order(s, t.Values) {
+		text, same := slug(t.Values[path])
+		name += "-" + strings.ToLower(field(path)) + text
+		exact = exact && same
+	}
+	if len(fields(s)) != len(paths(s)) { // two fields of the same name
+		exact = false
+	}
+	if full := s.Name + name + suffix; exact && len(full) <= maxName {
+		return full
+	}
+	digest := "-" + t.Point + suffix
+	return fit(fit(s.Name, name+digest), "") // the tail tells more than the middle
+}
+
+// fit shortens what comes before the suffix, so that both are a name.
+func fit(name, suffix string) string {
+	if over := len(name) + len(suffix) - maxName; over > 0 {
+		if over >= len(name) {
+			return strings.TrimLeft(suffix[len(suffix)-maxName:], "-")
+		}
+		name = strings.TrimRight(name[:len(name)-over], "-")
+	}
+	return name + suffix
+}
+
+// paths are all fields that the sweep sets, parameters first.
+func paths(s *api.BenchmarkSweep) []string {
+	var out []string
+	add := func(path string) {
+		if !slices.Contains(out, path) {
+			out = append(out, path)
+		}
+	}
+	for _, p := range s.Spec.Parameters {
+		add(p.Path)
+	}
+	if l := s.Spec.Search; l != nil {
+		add(l.Path)
+	}
+	for _, v := range s.Spec.Include {
+		for _, path := range slices.Sorted(maps.Keys(v)) {
+			add(path)
+		}
+	}
+	return out
+}
+
+func fields(s *api.BenchmarkSweep) map[string]bool {
+	out := map[string]bool{}
+	for _, path := range paths(s) {
+		out[strings.ToLower(field(path))] = true
+	}
+	return out
+}
+
+// order is that of the sweep's parameters; what else has values comes after them.
+func order(s *api.BenchmarkSweep, v api.Values) []string {
+	var out []string
+	for _, path := range paths(s) {
+		if _, has := v[path]; has {
+			out = append(out, path)
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(v)) {
+		if !slices.Contains(out, path) {
+			out = append(out, path)
+		}
+	}
+	return out
+}
+
+// field is the last part of a path.
+func field(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+
+var (
+	plain     = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	notPlain  = regexp.MustCompile(`[^a-z0-9]+`)
+	notLabel  = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+	labelEdge = "-_."
+)
+
+// slug is a value as part of a name, and whether it tells the value from all others.
+func slug(value any) (text string, exact bool) {
+	text = fmt.Sprint(value)
+	if plain.MatchString(text) {
+		return text, true
+	}
+	return strings.Trim(notPlain.ReplaceAllString(strings.ToLower(text), "-"), "-"), false
+}
+
+func labelValue(value any) string {
+	switch value.(type) {
+	case map[string]any, []any, nil:
+		return ""
+	}
+	return label(notLabel.ReplaceAllString(fmt.Sprint(value), "_"))
+}
+
+// label shortens a text to what a label may have.
+func label(text string) string {
+	return strings.Trim(text[:min(len(text), 63)], labelEdge)
+}
+
+// withValues sets fields of a spec by their paths.
+func withValues(template *api.BenchmarkRunSpec, values api.Values) (*api.BenchmarkRunSpec, error) {
+	data, err := json.Marshal(template)
+	if err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	if err := json.Unmarshal(data, &tree); err != nil {
+		return nil, err
+	}
+	for path, value := range values {
+		if err := set(tree, strings.Split(path, "."), value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", path, err)
+		}
+	}
+	if data, err = json.Marshal(tree); err != nil {
+		return nil, err
+	}
+	var spec api.BenchmarkRunSpec
+	strict := json.NewDecoder(bytes.NewReader(data))
+	strict.DisallowUnknownFields() // a path that leads nowhere would vary nothing
+	if err := strict.Decode(&spec); err != nil {
+		return nil, err
+	}
+	return &spec, nil
+}
+
+func set(tree map[string]any, path []string, value any) error {
+	if len(path) == 1 {
+		tree[path[0]] = value
+		return nil
+	}
+	child, exists := tree[path[0]]
+	if !exists || child == nil {
+		child = map[string]any{}
+		tree[path[0]] = child
+	}
+	inner, ok := child.(map[string]any)
+	if !ok {
+		return fmt.Errorf("%s is a %T, it has no fields", path[0], child)
+	}
+	return set(inner, path[1:], value)
+}
+
+// Kept says whether a run still has a point's value for a parameter: a zero is taken for a field that was not given.
+func Kept(spec *api.BenchmarkRunSpec, path string, value any) bool {
+	var tree any
+	data, err := json.Marshal(spec)
+	if err == nil {
+		err = json.Unmarshal(data, &tree)
+	}
+	for _, step := range strings.Split(path, ".") {
+		object, _ := tree.(map[string]any)
+		tree = object[step]
+	}
+	switch value {
+	case 0.0, "", false:
+		return err == nil && (tree == nil || tree == value)
+	}
+	return true
+}
