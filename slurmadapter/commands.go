@@ -87,9 +87,15 @@ func (r *runner) find(name string) (string, error) {
 
 // run starts a command and returns what it printed. Its error is one of the package's where Slurm's message tells.
 func (r *runner) run(ctx context.Context, name string, args ...string) (string, error) {
+	stdout, _, err := r.runBoth(ctx, name, args...)
+	return stdout, err
+}
+
+// runBoth is run that returns what was written to standard error too.
+func (r *runner) runBoth(ctx context.Context, name string, args ...string) (out, said string, err error) {
 	path, err := r.find(name)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
@@ -100,21 +106,21 @@ func (r *runner) run(ctx context.Context, name string, args ...string) (string, 
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // that: it succeeded, and a child of a site's wrapper lives on
-		return stdout.String(), nil
+		return stdout.String(), stderr.String(), nil
 	}
 	message := strings.TrimSpace(stderr.String())
 	if message == "" {
 		message = err.Error()
 	}
 	if ctx.Err() != nil {
-		return "", fmt.Errorf("%s: %w within %s: %s", name, ErrOutage, r.timeout, message)
+		return "", "", fmt.Errorf("%s: %w within %s: %s", name, ErrOutage, r.timeout, message)
 	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || !exit.Exited() {
 		// It could not be started or was killed (no memory, no processes left): Slurm has refused nothing.
-		return "", fmt.Errorf("%s: %w: %w: %s", name, ErrOutage, err, message)
+		return "", "", fmt.Errorf("%s: %w: %w: %s", name, ErrOutage, err, message)
 	}
-	return stdout.String(), fmt.Errorf("%s: %w: %s", name, classify(message), message)
+	return stdout.String(), stderr.String(), fmt.Errorf("%s: %w: %s", name, classify(message), message)
 }
 
 // The messages by which Slurm's commands (all exit with 1) tell what is the matter; from src/common/slurm_errno.c.

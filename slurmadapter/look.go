@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +18,39 @@ import (
 // scrubbed environment and within the timeout. What a command that failed printed comes beside the error, for some tell there.
 func (s *Slurm) Query(ctx context.Context, name string, args ...string) (string, error) {
 	return s.run.run(ctx, name, args...)
+}
+
+var startEstimate = regexp.MustCompile(`to start at (\S+)`)
+
+// Estimate asks when the job would start, without submitting anything. With nothing else in the queue to plan by, that is Slurm's
+// guess of the moment; the zero time means that it made none.
+func (s *Slurm) Estimate(ctx context.Context, spec JobSpec) (time.Time, error) {
+	_, said, err := s.run.runBoth(ctx, "sbatch", spec.TestArgs()...)
+	if err != nil {
+		return time.Time{}, err
+	}
+	m := startEstimate.FindStringSubmatch(said)
+	if m == nil {
+		return time.Time{}, nil
+	}
+	if seconds, err := strconv.ParseInt(m[1], 10, 64); err == nil {
+		return time.Unix(seconds, 0), nil
+	}
+	at, err := time.ParseInLocation("2006-01-02T15:04:05", m[1], time.Local)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the estimate of sbatch --test-only: %w", err)
+	}
+	return at, nil
+}
+
+// TestArgs ask sbatch whether it would take the job. With --test-only, Slurm 22.05 refuses a list of fewer nodes than are asked
+// for, which it fills up otherwise: such a list is left out.
+func (spec JobSpec) TestArgs() []string {
+	spec.Folder, spec.Output, spec.Script, spec.Comment, spec.After = "/", "/dev/null", "--wrap=true", "benchd looks ahead", nil
+	if names, err := ExpandHostlist(spec.Nodelist); err == nil && len(names) < spec.Nodes {
+		spec.Nodelist = ""
+	}
+	return append([]string{"--test-only"}, spec.SubmitArgs()...)
 }
 
 // UID is the user whose jobs these are, as Slurm's --user takes it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -12,31 +13,80 @@ func newCancelCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cancel RUN…",
 		Short: "End runs, whatever their phase; what they have measured is kept",
-		Args:  cobra.MinimumNArgs(1),
+		Long: `End runs, whatever their phase; what they have measured is kept. A sweep is suspended (benchd suspend), which can be taken back,
+or deleted (benchd delete), which ends all its runs.`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := connectRunning(cmd.Context(), o.home)
+			kind, _, err := objectArgs(args)
 			if err != nil {
 				return err
 			}
-			defer c.Close()
-			_, names, err := objectArgs(args)
-			if err != nil {
-				return err
+			if kind != api.KindBenchmarkRun {
+				return exitError{exitInvalid, fmt.Errorf("only runs are cancelled: a sweep is suspended with `benchd suspend`, or deleted")}
 			}
-			var failed error
-			for _, name := range names {
-				obj, err := c.Patch(cmd.Context(), api.KindBenchmarkRun, o.namespace, name, map[string]any{"spec": map[string]any{"cancel": true}})
-				if err != nil {
-					failed = errors.Join(failed, err)
-					continue
-				}
+			return o.patchSpecs(cmd, args, map[string]any{"cancel": true}, func(obj api.Object) string {
 				if run, ok := obj.(*api.BenchmarkRun); ok && run.Status.Phase.Terminal() {
-					say(cmd)("run/%s had ended already: %s", name, run.Status.Phase)
-					continue
+					return "had ended already: " + string(run.Status.Phase)
 				}
-				say(cmd)("run/%s is being cancelled", name)
-			}
-			return failed
+				return "is being cancelled"
+			})
 		},
 	}
+}
+
+func newSuspendCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "suspend sweep/NAME…",
+		Short: "Begin no further runs of a sweep; the one under way goes on, nodes with nothing to measure are given back",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.suspend(cmd, args, true, "is suspended: runs under way go on to their end")
+		},
+	}
+}
+
+func newResumeCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "resume sweep/NAME…",
+		Short: "Go on with a sweep that was suspended",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.suspend(cmd, args, false, "goes on")
+		},
+	}
+}
+
+// suspend sets spec.suspend of kinds that have it.
+func (o *options) suspend(cmd *cobra.Command, args []string, to bool, said string) error {
+	kind, _, err := objectArgs(args)
+	if err != nil {
+		return err
+	}
+	if kind != api.KindBenchmarkSweep {
+		return exitError{exitInvalid, fmt.Errorf("a %s cannot be suspended: name a sweep, as in sweep/my-sweep", word(kind))}
+	}
+	return o.patchSpecs(cmd, args, map[string]any{"suspend": to}, func(api.Object) string { return said })
+}
+
+// patchSpecs changes the specs of the objects that are named, and says what comes of it.
+func (o *options) patchSpecs(cmd *cobra.Command, args []string, spec map[string]any, said func(api.Object) string) error {
+	c, err := connectRunning(cmd.Context(), o.home)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	kind, names, err := objectArgs(args)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, name := range names {
+		obj, err := c.Patch(cmd.Context(), kind, o.namespace, name, map[string]any{"spec": spec})
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		say(cmd)("%s/%s %s", word(kind), name, said(obj))
+	}
+	return failed
 }

@@ -217,8 +217,10 @@ func (e *examination) checkSubmission(a *ask, c *examined, before []finding) fin
 	if err != nil {
 		return leftOut(check, "%v", err)
 	}
-	_, err = s.Query(e.ctx, "sbatch", a.testArgs()...)
+	at, err := s.Estimate(e.ctx, a.job)
 	switch {
+	case err == nil && time.Until(at) > time.Minute:
+		return found(check, "would take the job, and start it at %s as the queue is now (--test-only)", at.Format(time.DateTime))
 	case err == nil:
 		return found(check, "would take the job (--test-only)")
 	case errors.Is(err, slurmadapter.ErrOutage):
@@ -229,17 +231,6 @@ func (e *examination) checkSubmission(a *ask, c *examined, before []finding) fin
 		return warning(check, "wait until nodes are back in service; the job would pend until then", "would not start the job with the nodes that are in service: %v", err)
 	}
 	return problem(check, "correct spec.slurm or spec.nodes", "would not take the job: %v", err)
-}
-
-// testArgs ask sbatch about the run's job. With --test-only, Slurm 22.05 refuses a list of fewer nodes than are asked for, which
-// it fills up otherwise: such a list is left out.
-func (a *ask) testArgs() []string {
-	job := a.job
-	job.Folder, job.Output, job.Script, job.Comment = "/", "/dev/null", "--wrap=true", "benchd doctor"
-	if names, err := slurmadapter.ExpandHostlist(job.Nodelist); err == nil && len(names) < job.Nodes {
-		job.Nodelist = ""
-	}
-	return append([]string{"--test-only"}, job.SubmitArgs()...)
 }
 
 // checkDefaultNode looks at a node without a run: for the simulated service, with its defaults.

@@ -34,6 +34,7 @@ const (
 // stepper runs a short program on a node.
 type stepper interface {
 	Step(ctx context.Context, spec slurmadapter.StepSpec, talk func(in io.Writer, out io.Reader) error) error
+	Estimate(ctx context.Context, spec slurmadapter.JobSpec) (time.Time, error)
 }
 
 var _ stepper = (*slurmadapter.Slurm)(nil)

@@ -36,6 +36,11 @@ func (f *fakeSlurm) Query(_ context.Context, name string, args ...string) (strin
 	return "", f.query
 }
 
+func (f *fakeSlurm) Estimate(ctx context.Context, spec slurmadapter.JobSpec) (time.Time, error) {
+	_, err := f.Query(ctx, "sbatch", spec.TestArgs()...)
+	return time.Time{}, err
+}
+
 func (f *fakeSlurm) Step(ctx context.Context, spec slurmadapter.StepSpec, talk func(io.Writer, io.Reader) error) error {
 	f.asked = append(f.asked, strings.Join(spec.Args(), " "))
 	if f.step != nil {
@@ -252,7 +257,7 @@ func TestDoctorAsksSbatch(t *testing.T) {
 	t.Parallel()
 	for list, want := range map[string]bool{"n1": false, "n[1-2]": true, "": false} { // two nodes are asked for
 		a := newAsk(doctorRun(func(s *api.BenchmarkRunSpec) { s.Slurm.Nodelist = list }), &api.ClusterSpec{}, healthySite())
-		args := strings.Join(a.testArgs(), " ")
+		args := strings.Join(a.job.TestArgs(), " ")
 		if got := strings.Contains(args, "--nodelist="); got != want || !strings.HasPrefix(args, "--test-only --hold ") || !strings.HasSuffix(args, " --wrap=true") {
 			t.Errorf("%q: sbatch %s", list, args)
 		}

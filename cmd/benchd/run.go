@@ -80,12 +80,13 @@ func followRun(cmd *cobra.Command, c *client.Client, home string, run *api.Bench
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	progress := &progressLine{say: note(cmd), quiet: quiet, started: time.Now()}
-	ended, err := waitFor(ctx, c, run.Namespace, run.Name, func(run *api.BenchmarkRun) (bool, error) {
-		if run == nil {
+	last, err := waitFor(ctx, c, api.KindBenchmarkRun, run.Namespace, run.Name, func(w waited) (bool, error) {
+		now, ok := w.obj.(*api.BenchmarkRun)
+		if !ok {
 			return false, errors.New("it was deleted")
 		}
-		progress.show(run)
-		return run.Status.Phase.Terminal(), nil
+		progress.show(now)
+		return w.ended, nil
 	})
 	if ctx.Err() != nil && cmd.Context().Err() == nil {
 		note(cmd)("\nrun/%s goes on. Come back with:\n  benchd get run %s -w --home %s\n  benchd report %s --home %s\nor end it with:\n  benchd cancel %s --home %s",
@@ -94,6 +95,10 @@ func followRun(cmd *cobra.Command, c *client.Client, home string, run *api.Bench
 	}
 	if err != nil {
 		return err
+	}
+	ended, ok := last.obj.(*api.BenchmarkRun)
+	if !ok {
+		return fmt.Errorf("run %s: it was deleted", run.Name)
 	}
 	if err := showReport(cmd.OutOrStdout(), ended, report.ReportMD); err != nil {
 		note(cmd)("%v", err)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
@@ -19,11 +20,11 @@ func newWaitCommand(o *options) *cobra.Command {
 	var condition string
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "wait RUN…",
-		Short: "Wait until runs have ended, or for something else of them",
-		Long: `Wait until runs have ended (the default), are in a phase, have a condition, or are deleted. Of runs that are waited for to
-their end, the exit code tells how they ended.`,
-		Example: "  benchd wait my-run\n  benchd wait my-run --for phase=Executing --timeout 1h\n  benchd wait my-run --for condition=Deployed\n  benchd wait my-run --for delete",
+		Use:   "wait RUN…|sweep/NAME…",
+		Short: "Wait until runs or sweeps have ended, or for something else of them",
+		Long: `Wait until runs or sweeps have ended (the default), are in a phase, have a condition, or are deleted. Of those that are waited
+for to their end, the exit code tells how they ended. A sweep that a limit or its failure policy has stopped has ended.`,
+		Example: "  benchd wait my-run\n  benchd wait sweep/my-sweep\n  benchd wait my-run --for phase=Executing --timeout 1h\n  benchd wait my-run --for condition=Deployed\n  benchd wait my-run --for delete",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			holds, err := parseWait(condition)
@@ -42,21 +43,24 @@ their end, the exit code tells how they ended.`,
 				return err
 			}
 			defer c.Close()
-			_, names, err := objectArgs(args)
+			kind, names, err := objectArgs(args)
 			if err != nil {
 				return err
 			}
+			if kind != api.KindBenchmarkRun && kind != api.KindBenchmarkSweep {
+				return exitError{exitInvalid, fmt.Errorf("wait knows runs and sweeps, not a %s", word(kind))}
+			}
 			for _, name := range names {
-				run, err := waitFor(ctx, c, o.namespace, name, holds)
+				w, err := waitFor(ctx, c, kind, o.namespace, name, holds)
 				if errors.Is(err, context.DeadlineExceeded) {
-					return exitError{exitTimeout, fmt.Errorf("run %s: not within %s: %s", name, timeout, lastSeen(run))}
+					return exitError{exitTimeout, fmt.Errorf("%s %s: not within %s: %s", word(kind), name, timeout, w.lastSeen())}
 				}
 				if err != nil {
 					return err
 				}
-				say(cmd)("run/%s %s", name, condition)
+				say(cmd)("%s/%s %s", word(kind), name, condition)
 				if condition == "end" {
-					if err := outcomeError(run); err != nil {
+					if err := w.outcome(); err != nil {
 						return err
 					}
 				}
@@ -69,96 +73,132 @@ their end, the exit code tells how they ended.`,
 	return cmd
 }
 
-func lastSeen(run *api.BenchmarkRun) string {
-	if run == nil {
-		return "it was not seen"
-	}
-	return fmt.Sprintf("it is %s: %s", run.Status.Phase, run.Status.Message)
+// waited is what is waited for, as far as waiting goes. A nil obj means that it is gone.
+type waited struct {
+	obj            api.Object
+	phase, message string
+	ended          bool
+	conditions     []metav1.Condition
 }
 
-// parseWait makes a predicate of --for. A nil run means that it is gone.
-func parseWait(condition string) (func(*api.BenchmarkRun) (bool, error), error) {
+func waitedOf(obj api.Object) waited {
+	switch o := obj.(type) {
+	case *api.BenchmarkRun:
+		return waited{o, string(o.Status.Phase), o.Status.Message, o.Status.Phase.Terminal(), o.Status.Conditions}
+	case *api.BenchmarkSweep:
+		over := o.Status.Phase == api.SweepCompleted || o.Status.Phase == api.SweepStopped && o.Status.Allocations == 0
+		return waited{o, string(o.Status.Phase), o.Status.Message, over, o.Status.Conditions}
+	}
+	return waited{}
+}
+
+func (w waited) lastSeen() string {
+	if w.obj == nil {
+		return "it was not seen"
+	}
+	return fmt.Sprintf("it is %s: %s", w.phase, w.message)
+}
+
+// outcome makes the exit code of what has ended.
+func (w waited) outcome() error {
+	switch o := w.obj.(type) {
+	case *api.BenchmarkRun:
+		return outcomeError(o)
+	case *api.BenchmarkSweep:
+		st := &o.Status
+		switch {
+		case st.Phase == api.SweepStopped || st.Failed > 0:
+			return exitError{exitRunFailed, fmt.Errorf("sweep %s: %s", o.Name, st.Message)}
+		case st.Succeeded == 0 && st.Cancelled > 0:
+			return exitError{exitCancelled, fmt.Errorf("sweep %s: all its runs were cancelled", o.Name)}
+		}
+	}
+	return nil
+}
+
+// parseWait makes a predicate of --for.
+func parseWait(condition string) (func(waited) (bool, error), error) {
 	what, value, _ := strings.Cut(condition, "=")
-	ended := func(run *api.BenchmarkRun) error {
-		if run == nil {
+	over := func(w waited) error {
+		if w.obj == nil {
 			return errors.New("it was deleted")
 		}
-		if run.Status.Phase.Terminal() {
-			return fmt.Errorf("it has ended (%s: %s)", run.Status.Phase, run.Status.Message)
+		if w.ended {
+			return fmt.Errorf("it has ended (%s: %s)", w.phase, w.message)
 		}
 		return nil
 	}
 	switch what {
 	case "end":
-		return func(run *api.BenchmarkRun) (bool, error) {
-			if run == nil {
+		return func(w waited) (bool, error) {
+			if w.obj == nil {
 				return false, errors.New("it was deleted")
 			}
-			return run.Status.Phase.Terminal(), nil
+			return w.ended, nil
 		}, nil
 	case "delete":
-		return func(run *api.BenchmarkRun) (bool, error) { return run == nil, nil }, nil
+		return func(w waited) (bool, error) { return w.obj == nil, nil }, nil
 	case "phase":
-		return func(run *api.BenchmarkRun) (bool, error) {
-			if run != nil && strings.EqualFold(string(run.Status.Phase), value) {
+		return func(w waited) (bool, error) {
+			if strings.EqualFold(w.phase, value) {
 				return true, nil
 			}
-			return false, ended(run)
+			return false, over(w)
 		}, nil
 	case "condition":
 		kind, status, _ := strings.Cut(value, "=")
 		if status == "" {
 			status = "True"
 		}
-		return func(run *api.BenchmarkRun) (bool, error) {
-			if run != nil {
-				if c := meta.FindStatusCondition(run.Status.Conditions, kind); c != nil && strings.EqualFold(string(c.Status), status) {
-					return true, nil
-				}
+		return func(w waited) (bool, error) {
+			if c := meta.FindStatusCondition(w.conditions, kind); c != nil && strings.EqualFold(string(c.Status), status) {
+				return true, nil
 			}
-			return false, ended(run)
+			return false, over(w)
 		}, nil
 	}
 	return nil, exitError{exitInvalid, fmt.Errorf("--for %q is not known: use end, delete, phase=PHASE or condition=TYPE[=STATUS]", condition)}
 }
 
-// waitFor watches a run until the predicate holds. It outlives the control plane: while none answers, it tries again.
-func waitFor(ctx context.Context, c *client.Client, namespace, name string, holds func(*api.BenchmarkRun) (bool, error)) (*api.BenchmarkRun, error) {
-	var last *api.BenchmarkRun
+// waitFor watches a run or a sweep until the predicate holds. It outlives the control plane: while none answers, it tries again.
+func waitFor(ctx context.Context, c *client.Client, kind, namespace, name string, holds func(waited) (bool, error)) (waited, error) {
+	var last waited
 	seen := false
 	for ctx.Err() == nil {
-		run, err := getRun(ctx, c, namespace, name)
+		obj, err := c.Get(ctx, kind, namespace, name)
 		switch {
 		case apierrors.IsNotFound(err) && !seen:
-			return nil, err
+			return last, err
 		case err == nil, apierrors.IsNotFound(err):
 			seen = true
-			last = run
-			ok, err := holds(run)
+			if last = (waited{}); err == nil {
+				last = waitedOf(obj)
+			}
+			ok, err := holds(last)
 			if err != nil {
-				return run, fmt.Errorf("run %s: %w", name, err)
+				return last, fmt.Errorf("%s %s: %w", word(kind), name, err)
 			}
 			if ok {
-				return run, nil
+				return last, nil
 			}
 		case !errors.Is(err, client.ErrNoServer) && ctx.Err() == nil:
 			return last, err
 		}
-		awaitChange(ctx, c, namespace, name)
+		awaitChange(ctx, c, kind, namespace, name)
 	}
 	return last, context.Cause(ctx)
 }
 
-// awaitChange returns when the run may have changed.
-func awaitChange(ctx context.Context, c *client.Client, namespace, name string) {
+// awaitChange returns when the object may have changed.
+func awaitChange(ctx context.Context, c *client.Client, kind, namespace, name string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	changes, err := c.Watch(ctx, api.KindBenchmarkRun, client.ListOptions{Namespace: namespace, FieldSelector: "metadata.name=" + name})
+	changes, err := c.Watch(ctx, kind, client.ListOptions{Namespace: namespace, FieldSelector: "metadata.name=" + name})
 	if err != nil {
 		<-time.After(200 * time.Millisecond)
 		return
 	}
-	<-changes // the run as it is
+	<-changes // the object as it is
 	<-changes // its first change, or the end of the watch
 	cancel()
 	for range changes {

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+)
+
+// slurmSweep is a sweep of short runs on the real cluster.
+func slurmSweep(name string, change func(*api.BenchmarkSweepSpec)) *api.BenchmarkSweep {
+	return newSweep(name, func(s *api.BenchmarkSweepSpec) {
+		s.Template.Spec = slurmRun("template").Spec
+		s.Template.Spec.Timeouts.Start = &metav1.Duration{Duration: 30 * time.Second}
+		s.Template.Spec.Service.Health.Timeout = seconds(30)
+		change(s)
+	})
+}
+
+// A sweep that does not fit into one job goes on in the next, which was asked for while the first one worked and waits for its end.
+func TestSlurmSweepGoesOnInTheNextJob(t *testing.T) {
+	t.Parallel()
+	c := needSlurm(t, false)
+	p := newSlurmPlane(c, nil)
+	p.apply(slurmSweep("long", func(s *api.BenchmarkSweepSpec) {
+		s.Repeats = 5
+		s.Template.Spec.Slurm.TimeLimit = "00:04:00" // three runs by what each may take
+	}))
+	p.until("long-r1", 2*time.Minute, api.RunExecuting, api.RunReporting, api.RunCompleted)
+	p.kill()
+	p.start()
+	st := p.untilSweep("long", 3*time.Minute, api.SweepCompleted).Status
+	if st.Succeeded != 5 || st.AllocationsMade != 2 || st.NodeHours <= 0 {
+		t.Errorf("status: %+v", st)
+	}
+	jobs := map[string]bool{}
+	for _, run := range p.runsOf("long") {
+		jobs[run.Status.Attempts[len(run.Status.Attempts)-1].JobID] = true
+	}
+	if len(jobs) != 2 {
+		t.Errorf("jobs: %v, want 2", jobs)
+	}
+	var ids []string
+	for id := range jobs {
+		ids = append(ids, id)
+	}
+	// The second one did not begin before the first had ended.
+	out := c.command("sacct", "-n", "-P", "-X", "-j", strings.Join(ids, ","), "-o", "JobID,Start,End")
+	lines := strings.Split(out, "\n")
+	if len(lines) == 2 {
+		first, second := strings.Split(lines[0], "|"), strings.Split(lines[1], "|")
+		if len(first) < 3 || len(second) < 3 || second[1] < first[2] {
+			t.Errorf("jobs overlap: %q", out)
+		}
+	}
+}
+
+// A job that somebody cancels costs the sweep one attempt of the run that was under way; the others go to the next job.
+func TestSlurmSweepSurvivesACancelledJob(t *testing.T) {
+	t.Parallel()
+	c := needSlurm(t, false)
+	p := newSlurmPlane(c, nil)
+	p.apply(slurmSweep("cut", func(s *api.BenchmarkSweepSpec) {
+		s.Repeats = 3
+		s.Template.Spec.Workload.Duration = seconds(4)
+	}))
+	run := p.until("cut-r1", 2*time.Minute, api.RunExecuting)
+	c.command("scancel", run.Status.Attempts[0].JobID)
+	st := p.untilSweep("cut", 3*time.Minute, api.SweepCompleted).Status
+	if st.Succeeded != 3 || st.AllocationsMade != 2 {
+		t.Errorf("status: %+v", st)
+	}
+	for _, run := range p.runsOf("cut") {
+		n := len(run.Status.Attempts)
+		if n != 2 {
+			t.Errorf("run %s took %d attempts: %+v", run.Name, n, run.Status.Attempts)
+			continue
+		}
+		want := "NotStarted"
+		if run.Name == "cut-r1" {
+			want = "JobCancelled"
+		}
+		if got := run.Status.Attempts[0].Outcome.Reason; got != want {
+			t.Errorf("run %s: the first attempt ended with %s, want %s", run.Name, got, want)
+		}
+	}
+}
