@@ -217,9 +217,11 @@ func (s *allocationPass) takeOver(status node.LeadStatus) {
 		a.Status.Nodes = status.Nodes
 	}
 	a.Status.Order = max(a.Status.Order, status.Order)
+	if len(status.Servers) > 0 && (status.Phase == node.LeadReady || status.Phase == node.LeadEnding) {
+		a.Status.Servers = status.Servers
+	}
 	switch {
 	case status.Phase == node.LeadReady && a.Status.Phase != api.AllocationReady:
-		a.Status.Servers = status.Servers
 		s.enter(api.AllocationReady, fmt.Sprintf("%d of %d servers are healthy and prepared", len(status.Servers), len(status.Servers)))
 	case status.Phase == node.LeadPreparing && a.Status.Phase == api.AllocationStarting:
 		s.enter(api.AllocationPreparing, "agents are up, servers are starting")
@@ -295,6 +297,7 @@ func (s *allocationPass) takeOverEnd(status node.LeadStatus) {
 	if len(status.Servers) > 0 {
 		s.a.Status.Servers = status.Servers
 	}
+	s.a.Status.Order = max(s.a.Status.Order, status.Order)
 	if f := status.Failure; f != nil && f.Reason != node.ReasonJobEnded && s.a.Status.Failure == nil {
 		s.a.Status.Failure = f
 	}

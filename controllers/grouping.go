@@ -50,6 +50,9 @@ func (p *planner) reconcileSweep(ctx context.Context, key types.NamespacedName) 
 		p.pass(turn{name: key, sweep: true})
 		return result{}, pass.drain()
 	}
+	if pass.returning {
+		return result{after: 4 * rosterRetry}, nil
+	}
 	if err := pass.rebind(); err != nil {
 		return result{}, err
 	}
@@ -67,11 +70,13 @@ type grouping struct {
 	sweep *api.BenchmarkSweep
 	key   types.NamespacedName
 
-	live    []rosterAllocation
-	held    map[types.UID]int           // runs that are bound to each, and have not ended
-	length  map[types.UID]time.Duration // what those that have not been begun take
-	waiting []plan.Work
-	same    map[string][]string // by Allocation uid: waiting runs that can use it again
+	live   []rosterAllocation
+	held   map[types.UID]int           // runs that are bound to each, and have not ended
+	length map[types.UID]time.Duration // what these take at most
+	// returning: runs of an Allocation that has ended are on their way back; a group planned now would be half a group.
+	returning bool
+	waiting   []plan.Work
+	same      map[string][]string // by Allocation uid: waiting runs that can use it again
 }
 
 // look takes from the roster what is of this sweep.
@@ -80,9 +85,17 @@ func (g *grouping) look() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g.live = slices.SortedFunc(maps.Values(r.sweeps[g.sweep.UID]), func(a, b rosterAllocation) int { return cmp.Compare(a.name, b.name) })
-	g.held, g.same = map[types.UID]int{}, map[string][]string{}
-	for _, a := range g.live {
-		g.held[a.uid] = len(r.bound[a.uid])
+	g.held, g.same, g.length = map[types.UID]int{}, map[string][]string{}, map[types.UID]time.Duration{}
+	for uid, rows := range r.bound {
+		_, live := r.sweeps[g.sweep.UID][uid]
+		g.held[uid] = len(rows)
+		for _, row := range rows {
+			if row.sweep != g.sweep.UID {
+				break
+			}
+			g.length[uid] += row.length + g.sweep.Spec.Sharing.Pause.Duration
+			g.returning = g.returning || !live && row.returning
+		}
 	}
 	for _, row := range r.waiting[g.sweep.UID] {
 		if row.same && row.ref != nil {
@@ -132,7 +145,9 @@ func (g *grouping) timeLeft(a rosterAllocation) bool {
 	if a.started.IsZero() {
 		return true
 	}
-	longest := plan.Length(&g.sweep.Spec.Template.Spec, g.sweep.Spec.Sharing.Pause.Duration)
+	workload := g.sweep.Spec.Template.Spec.Workload
+	api.SetWorkloadDefaults(&workload)
+	longest := plan.Length(&api.BenchmarkRunSpec{Workload: workload}, g.sweep.Spec.Sharing.Pause.Duration)
 	for _, w := range g.waiting {
 		longest = max(longest, w.Length)
 	}
@@ -175,22 +190,24 @@ func (g *grouping) change(row rosterAllocation, change func(*api.AllocationSpec)
 	return nil
 }
 
-// rebind gives runs whose load alone failed the servers that they had, and a search's next run those of the one before.
+// rebind gives waiting runs the servers that there are: one whose load alone failed those that it had, the next run of a search
+// those of the one before, and what comes back late those of its group, as far as there is time.
 func (g *grouping) rebind() error {
 	for _, row := range g.live {
 		names := g.same[string(row.uid)]
-		if row.open && g.timeLeft(row) {
-			for _, w := range g.waiting {
-				if w.Key == row.key && !slices.Contains(names, w.Name) {
-					names = append(names, w.Name)
-				}
+		left := g.spare(row)
+		for _, w := range g.waiting {
+			fits := row.open && g.timeLeft(row) && row.phase == api.AllocationReady || left >= w.Length && g.held[row.uid] > 0 && !w.Alone
+			if fits && w.Key == row.key && !slices.Contains(names, w.Name) {
+				names = append(names, w.Name)
+				left -= w.Length
 			}
 		}
-		if len(names) == 0 || row.release || row.drain || row.phase != api.AllocationReady {
+		if len(names) == 0 || row.release || row.drain || row.phase == api.AllocationReleasing {
 			continue
 		}
 		a, err := store.Get[*api.Allocation](g.ctx, g.store, g.sweep.Namespace, row.name)
-		if err != nil || a.UID != row.uid || a.Spec.Release || a.Status.Phase != api.AllocationReady {
+		if err != nil || a.UID != row.uid || a.Spec.Release || a.Status.Phase == api.AllocationReleasing || a.Status.Phase.Terminal() {
 			if err = ignoreGone(err); err != nil {
 				return err
 			}
@@ -202,6 +219,17 @@ func (g *grouping) rebind() error {
 		g.waiting = slices.DeleteFunc(g.waiting, func(w plan.Work) bool { return slices.Contains(names, w.Name) })
 	}
 	return nil
+}
+
+// spare is the time that an Allocation has for further runs: what is left of its limit without those that it has.
+func (g *grouping) spare(row rosterAllocation) time.Duration {
+	left := row.limit
+	if row.started.IsZero() {
+		left -= row.startup
+	} else {
+		left -= time.Since(row.started)
+	}
+	return left - g.length[row.uid] - 2*time.Minute
 }
 
 // begin makes Allocations while there is work and room. Once as many are under way as there may be, it asks ahead for those that
@@ -295,7 +323,7 @@ func (g *grouping) make(batch []plan.Work, after *rosterAllocation) (int, result
 	if err != nil || n == 0 {
 		return 0, result{after: rosterRetry}, err
 	}
-	g.live = append(g.live, rosterAllocation{name: a.Name, uid: a.UID, key: a.Spec.SharingKey, after: afterOf(a), open: a.Spec.Open, limit: plan.TimeLimit(batch)})
+	g.live = append(g.live, rosterAllocation{name: a.Name, uid: a.UID, key: a.Spec.SharingKey, after: afterOf(a), open: a.Spec.Open, limit: plan.TimeLimit(batch), startup: batch[0].Startup})
 	return n, result{}, nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+
+	"github.com/benchd/benchd/api/node"
 	"github.com/benchd/benchd/plan"
 )
 
@@ -38,6 +40,10 @@ type rosterRun struct {
 	waits, same bool
 	// unwritten: its order is not in the Allocation's folder yet. taken: the lead has begun with it.
 	unwritten, taken bool
+	// returning: when its Allocation has ended, it will soon wait for another.
+	returning bool
+	// length is what its load takes at most, without the sweep's pause.
+	length time.Duration
 }
 
 // rosterAllocation is one Allocation that has not ended.
@@ -47,7 +53,7 @@ type rosterAllocation struct {
 	phase            api.AllocationPhase
 	release, drain   bool
 	started          time.Time // of the job; zero before
-	limit            time.Duration
+	limit, startup   time.Duration
 	open             bool // further runs may come
 }
 
@@ -129,6 +135,8 @@ func (r *roster) setRun(run *api.BenchmarkRun, gone bool) {
 	if row.ref != nil && holds(run) {
 		row.order = row.ref.Order
 		row.unwritten = run.Status.Phase == api.RunPending && !row.waits || run.Status.Phase == api.RunInitializing
+		row.length = plan.Length(&run.Spec, 0)
+		row.returning = returning(run)
 		row.taken = len(run.Status.Attempts) > 0 && reached(run, api.RunMonitoring)
 		if current := row.ref.Attempt == int32(len(run.Status.Attempts)); current || row.same {
 			put(r.bound, types.UID(row.ref.UID), name, row)
@@ -136,6 +144,18 @@ func (r *roster) setRun(run *api.BenchmarkRun, gone bool) {
 	}
 	r.runs[name] = row
 	r.open[row.sweep]++
+}
+
+// returning says whether the run has not begun, or has not been allowed to: nothing but its Allocation's end keeps it.
+func returning(run *api.BenchmarkRun) bool {
+	switch run.Status.Phase {
+	case api.RunPending, api.RunInitializing, api.RunDeploying:
+		return true
+	case api.RunTearingDown:
+		o := run.Status.Attempts[len(run.Status.Attempts)-1].Outcome
+		return o != nil && o.Reason == node.ReasonNotStarted
+	}
+	return false
 }
 
 func put[K comparable](m map[K]map[types.NamespacedName]rosterRun, key K, name types.NamespacedName, row rosterRun) {
@@ -199,7 +219,7 @@ func (r *roster) setAllocation(a *api.Allocation, gone bool) {
 	}
 	row := rosterAllocation{
 		name: a.Name, uid: a.UID, key: a.Spec.SharingKey, phase: a.Status.Phase, release: a.Spec.Release || a.DeletionTimestamp != nil, drain: a.Spec.Drain,
-		open: a.Spec.Open,
+		open: a.Spec.Open, startup: a.Spec.Timeouts.Start.Duration + a.Spec.Service.Health.Timeout.Duration,
 	}
 	if a.Spec.After != nil {
 		row.after = a.Spec.After.Allocation

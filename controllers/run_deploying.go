@@ -76,8 +76,8 @@ func (s *runPass) allocationEnded(a *api.Allocation) (result, error) {
 	if at := a.Status.PhaseSince; at != nil && a.Status.Failure == nil && time.Since(at.Time) < p.spec.VisibilityTimeout.Duration {
 		return result{after: time.Second}, nil
 	}
-	if s.attempt().Order > 1 && len(a.Status.Servers) > 0 && s.run.Status.Phase == api.RunDeploying {
-		// Its servers were up, and others were measured on them: what ended it was not this run's doing.
+	if order := a.Status.Order; order > 0 && s.attempt().Order > order && s.run.Status.Phase == api.RunDeploying {
+		// Its servers were up, and an earlier order was taken up: what ended it was not this run's doing.
 		s.conclude(api.Outcome{
 			Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: node.ReasonNotStarted,
 			Message: fmt.Sprintf("allocation %s ended before it was this run's turn: %s", a.Name, a.Status.Message),

@@ -132,7 +132,7 @@ type LeadStatus struct {
 	Failure *api.Outcome       `json:"failure,omitempty"`
 	Nodes   []api.NodeStatus   `json:"nodes,omitempty"`
 	Servers []api.ServerStatus `json:"servers,omitempty"`
-	// Order is the one being worked on, 0 for none.
+	// Order is the one being worked on, or the last one that was; 0 before the first.
 	Order int32 `json:"order,omitempty"`
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -20,22 +22,23 @@ func slurmSweep(name string, change func(*api.BenchmarkSweepSpec)) *api.Benchmar
 	})
 }
 
-// A sweep that does not fit into one job goes on in the next, which was asked for while the first one worked and waits for its end.
+// With one Allocation at a time, the job of the second group is in the queue while the first one works, and waits for its end.
 func TestSlurmSweepGoesOnInTheNextJob(t *testing.T) {
 	t.Parallel()
 	c := needSlurm(t, false)
 	p := newSlurmPlane(c, nil)
 	p.apply(slurmSweep("long", func(s *api.BenchmarkSweepSpec) {
-		s.Repeats = 5
-		s.Template.Spec.Slurm.TimeLimit = "00:04:00" // three runs by what each may take
+		s.Repeats = 2
+		s.Parameters = []api.ParameterSpec{{Path: "service.config.ttft", Values: []any{"1ms", "2ms"}}}
 	}))
-	p.until("long-r1", 2*time.Minute, api.RunExecuting, api.RunReporting, api.RunCompleted)
+	p.until("long-ttft1ms-r1", 2*time.Minute, api.RunExecuting, api.RunReporting, api.RunCompleted)
 	p.kill()
 	p.start()
-	st := p.untilSweep("long", 3*time.Minute, api.SweepCompleted).Status
-	if st.Succeeded != 5 || st.AllocationsMade != 2 || st.NodeHours <= 0 {
-		t.Errorf("status: %+v", st)
-	}
+	p.untilSweep("long", 3*time.Minute, api.SweepCompleted)
+	p.eventually(time.Minute, "the hours of both jobs are counted", func(context.Context) (bool, string) {
+		st := p.sweep("long").Status
+		return st.Succeeded == 4 && st.AllocationsMade == 2 && st.NodeHours > 0, fmt.Sprintf("%+v", st)
+	})
 	jobs := map[string]bool{}
 	for _, run := range p.runsOf("long") {
 		jobs[run.Status.Attempts[len(run.Status.Attempts)-1].JobID] = true

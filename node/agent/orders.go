@@ -72,7 +72,7 @@ func (l *lead) carryOut(ctx context.Context, number int32) error {
 	}
 	a.publish(func(st *node.OrderStatus) { st.Outcome, st.Done, st.Message = &outcome, true, "done" })
 	l.settle(&a.order, &a.status)
-	l.set(func(st *node.LeadStatus) { st.Order, st.Message = 0, fmt.Sprintf("order %d is done", number) })
+	l.set(func(st *node.LeadStatus) { st.Message = fmt.Sprintf("order %d is done", number) })
 	if f != nil && (f.Class == api.FailureService || f.Class == api.FailureInfrastructure) && f.Reason != node.ReasonNotStarted {
 		return f // servers or nodes are gone: the job is of no more use
 	}
