@@ -96,6 +96,20 @@ func (cs *clusters) ensureDeclared(ctx context.Context) error {
 	return nil
 }
 
+// openUsed opens the clusters that were used before: a job of an Allocation that is long over may still come in late.
+func (cs *clusters) openUsed(ctx context.Context) error {
+	list, err := cs.cfg.Store.List(ctx, api.KindCluster, store.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("open the clusters that were used before: %w", err)
+	}
+	for _, obj := range list.Items {
+		if c, ok := obj.(*api.Cluster); ok && c.Status.Version != "" {
+			_, _ = cs.get(ctx, c.Name) // one that cannot be opened is told where it is needed
+		}
+	}
+	return nil
+}
+
 // run keeps the pollers going until ctx ends.
 func (cs *clusters) run(ctx context.Context) {
 	cs.mu.Lock()
@@ -178,6 +192,13 @@ func (cs *clusters) track(a *api.Allocation, live bool) {
 		}
 	}
 	cs.live[a.UID] = tracked{types.NamespacedName{Namespace: a.Namespace, Name: a.Name}, a.Spec.Cluster, a.Status.JobID}
+}
+
+// forget drops what the pollers know of live Allocations: they are about to be listed anew.
+func (cs *clusters) forget() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	clear(cs.live)
 }
 
 // liveOn returns the live Allocations of a cluster.

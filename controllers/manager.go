@@ -125,6 +125,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	if err := m.clusters.ensureDeclared(ctx); err != nil {
 		return err
 	}
+	if err := m.clusters.openUsed(ctx); err != nil {
+		return err
+	}
 	var wg sync.WaitGroup
 	errs := make(chan error, 3)
 	for _, kind := range []string{api.KindBenchmarkRun, api.KindBenchmarkSweep, api.KindAllocation} {
@@ -155,16 +158,17 @@ func (m *Manager) Run(ctx context.Context) error {
 // lists again.
 func (m *Manager) follow(ctx context.Context, kind string) error {
 	for ctx.Err() == nil {
-		list, err := m.cfg.Store.List(ctx, kind, store.ListOptions{})
+		list, err := m.cfg.Store.ListLive(ctx, kind)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("follow %s: %w", kind, err)
 		}
+		m.forget(kind)
 		for _, obj := range list.Items {
-			if a, ok := obj.(*api.Allocation); ok && time.Since(a.CreationTimestamp.Time) < 24*time.Hour {
-				// Opened for a job of it that may come in late; one that cannot be opened is told where it is needed.
+			if a, ok := obj.(*api.Allocation); ok {
+				// Opened for what it does; one that cannot be opened is told where it is needed.
 				_, _ = m.clusters.get(ctx, a.Spec.Cluster)
 			}
 			if !settled(obj) {
@@ -190,7 +194,26 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 	return nil
 }
 
-// settled says that nothing will ever be done about the object as it is: after a restart it need not be looked at.
+// forget drops what memory holds of a kind before it is listed anew: what ended or was deleted meanwhile is not in the list.
+func (m *Manager) forget(kind string) {
+	m.roster.forget(kind)
+	if kind == api.KindAllocation {
+		m.clusters.forget()
+		m.planner.forget()
+	}
+}
+
+// Live says whether something may still be done about an object as it is. It is what the store's index of live objects is to hold
+// (store.Options.Live): after a restart only those need be looked at.
+func Live(obj api.Object) bool {
+	switch obj.(type) {
+	case *api.BenchmarkRun, *api.BenchmarkSweep, *api.Allocation:
+		return !settled(obj)
+	}
+	return false
+}
+
+// settled says that nothing will ever be done about the object as it is.
 func settled(obj api.Object) bool {
 	if obj.GetDeletionTimestamp() != nil {
 		return false

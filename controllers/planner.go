@@ -68,6 +68,13 @@ func (p *planner) track(a *api.Allocation, live bool) {
 	p.rouse()
 }
 
+// forget drops the count of live Allocations: they are about to be listed anew.
+func (p *planner) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.live)
+}
+
 // room says whether another Allocation may be queued; if not, who asks is put in line: the highest priority first, then who came
 // first.
 func (p *planner) room(cluster string, t turn, most int) bool {
@@ -111,6 +118,9 @@ func (p *planner) pass(t turn) {
 }
 
 func (p *planner) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
+	if !p.roster.complete() {
+		return result{after: rosterRetry}, nil
+	}
 	run, err := store.Get[*api.BenchmarkRun](ctx, p.store, key.Namespace, key.Name)
 	if apierrors.IsNotFound(err) {
 		p.pass(turn{name: key})

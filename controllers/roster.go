@@ -92,6 +92,20 @@ func (r *roster) complete() bool {
 	return r.listed[api.KindBenchmarkRun] && r.listed[api.KindAllocation]
 }
 
+// forget drops what is known of a kind, until it has been listed anew.
+func (r *roster) forget(kind string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fresh := newRoster()
+	r.listed[kind] = false
+	switch kind {
+	case api.KindBenchmarkRun:
+		r.runs, r.bound, r.waiting, r.open = fresh.runs, fresh.bound, fresh.waiting, fresh.open
+	case api.KindAllocation:
+		r.sweeps = fresh.sweeps
+	}
+}
+
 func (r *roster) setListed(kind string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -190,3 +190,56 @@ func TestAStoreHasOneProcess(t *testing.T) {
 	_ = child.Wait() // it was killed
 	open(t, path, store.Options{})
 }
+
+// Live objects are found without the others, also in a store that an older benchd left without an index.
+func TestListLive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "benchd.db")
+	live := func(o api.Object) bool {
+		run, ok := o.(*api.BenchmarkRun)
+		return ok && !run.Status.Phase.Terminal()
+	}
+	s := open(t, path, store.Options{Live: live})
+	for i := range 4 {
+		run := finished(i)
+		if i%2 == 0 {
+			run.Status.Phase = api.RunExecuting
+		}
+		if err := s.Create(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func(s *store.Store) string {
+		list, err := s.ListLive(t.Context(), api.KindBenchmarkRun)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := ""
+		for _, obj := range list.Items {
+			out += obj.GetName() + " "
+		}
+		return out
+	}
+	if got := names(s); got != "run-000000 run-000002 " {
+		t.Errorf("live: %s", got)
+	}
+	run, err := store.Get[*api.BenchmarkRun](t.Context(), s, "default", "run-000000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Status.Phase = api.RunCompleted
+	if err := s.PutStatus(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(s); got != "run-000002 " {
+		t.Errorf("live once one has ended: %s", got)
+	}
+	if err := store.DropIndex(s); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(open(t, path, store.Options{Live: live})); got != "run-000002 " {
+		t.Errorf("live in a store without an index: %s", got)
+	}
+}

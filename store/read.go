@@ -107,6 +107,29 @@ func (s *Store) List(ctx context.Context, kind string, opts ListOptions) (List, 
 	return list, err
 }
 
+// ListLive reads the objects of a kind that are live (Options.Live). It costs what these cost, however many others there are.
+func (s *Store) ListLive(ctx context.Context, kind string) (List, error) {
+	var list List
+	if err := ctx.Err(); err != nil {
+		return list, err
+	}
+	err := s.db.View(func(tx *bolt.Tx) error {
+		list.ResourceVersion = strconv.FormatUint(readVersion(tx.Bucket(bucketMeta)), 10)
+		objects, index := tx.Bucket(bucketObjects).Bucket([]byte(kind)), tx.Bucket(bucketLive).Bucket([]byte(kind))
+		if objects == nil || index == nil {
+			return fmt.Errorf("list %s: unknown kind", kind)
+		}
+		return index.ForEach(func(k, _ []byte) error {
+			obj, err := decode(kind, objects.Get(k))
+			if err == nil {
+				list.Items = append(list.Items, obj)
+			}
+			return err
+		})
+	})
+	return list, err
+}
+
 // decodeMatching looks at the row first, for decoding is what costs. A row that is older or newer than the snapshot
 // being read says nothing; then what is decoded decides.
 func (s *Store) decodeMatching(k key, value []byte, version uint64, opts *ListOptions) (api.Object, bool, error) {

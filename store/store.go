@@ -38,6 +38,7 @@ const format = 1
 var (
 	bucketMeta    = []byte("meta")
 	bucketObjects = []byte("objects")
+	bucketLive    = []byte("live")
 	keyFormat     = []byte("format")
 	keyHome       = []byte("homeID")
 	keyVersion    = []byte("resourceVersion")
@@ -60,6 +61,9 @@ type Options struct {
 	// Guard is asked inside every write transaction; its error refuses the write. It is how a control plane that was
 	// replaced is kept from writing, for file locks cannot be trusted on network file systems.
 	Guard func() error
+	// Live says whether an object may still change by itself. ListLive finds those without reading the others, after a start
+	// above all. By default all are. It must depend on the object alone, and never change its mind about one.
+	Live func(api.Object) bool
 	// Now tells the time; time.Now by default.
 	Now func() time.Time
 }
@@ -113,6 +117,9 @@ func Open(path string, opts Options) (*Store, error) {
 	}
 	if opts.Guard == nil {
 		opts.Guard = func() error { return nil }
+	}
+	if opts.Live == nil {
+		opts.Live = func(api.Object) bool { return true }
 	}
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -230,6 +237,9 @@ func (s *Store) load() error {
 		}
 		s.homeID = string(meta.Get(keyHome))
 		version = readVersion(meta)
+		if err := s.indexLive(tx); err != nil {
+			return err
+		}
 		return eachObject(tx, func(k key, value []byte) error {
 			r, err := readRow(value)
 			if err != nil {
@@ -241,6 +251,30 @@ func (s *Store) load() error {
 	})
 	s.log, s.published = newEventLog(version), version
 	return err
+}
+
+// indexLive makes the index of live objects where there is none: in a new store, or one that an older benchd wrote.
+func (s *Store) indexLive(tx *bolt.Tx) error {
+	made := tx.Bucket(bucketLive) == nil
+	index, err := tx.CreateBucketIfNotExists(bucketLive)
+	if err != nil {
+		return err
+	}
+	for _, kind := range api.Kinds() {
+		if _, err := index.CreateBucketIfNotExists([]byte(kind)); err != nil {
+			return err
+		}
+	}
+	if !made {
+		return nil
+	}
+	return eachObject(tx, func(k key, value []byte) error {
+		obj, err := decode(k.kind, value)
+		if err != nil || !s.opts.Live(obj) {
+			return nil // one that cannot be read is told when it is asked for
+		}
+		return index.Bucket([]byte(k.kind)).Put(k.bytes(), []byte{})
+	})
 }
 
 // readRow decodes the metadata of a stored object, and only looks whether the rest is JSON, for decoding is what an open

@@ -25,6 +25,7 @@ import (
 type Tx struct {
 	s       *Store
 	objects *bolt.Bucket
+	live    *bolt.Bucket
 	version uint64
 	changes []change
 	rows    map[key]*row // nil: removed in this transaction
@@ -44,7 +45,7 @@ func (s *Store) Update(ctx context.Context, write func(*Tx) error) error {
 			return err
 		}
 		meta := btx.Bucket(bucketMeta)
-		tx = &Tx{s: s, objects: btx.Bucket(bucketObjects), version: readVersion(meta), rows: map[key]*row{}}
+		tx = &Tx{s: s, objects: btx.Bucket(bucketObjects), live: btx.Bucket(bucketLive), version: readVersion(meta), rows: map[key]*row{}}
 		if err := write(tx); err != nil {
 			return err
 		}
@@ -306,12 +307,23 @@ func (tx *Tx) write(k key, obj api.Object, kind ChangeType, oldLabels map[string
 	if err := tx.objects.Bucket([]byte(k.kind)).Put(k.bytes(), data); err != nil {
 		return fmt.Errorf("write %s %s: %w", k.kind, k.name, err)
 	}
+	if err := tx.setLive(k, tx.s.opts.Live(obj)); err != nil {
+		return err
+	}
 	r := rowOf(obj, tx.version)
 	tx.rows[k] = &r
 	tx.changes = append(tx.changes, change{
 		version: tx.version, key: k, kind: kind, data: data, labels: r.labels, oldLabels: maps.Clone(oldLabels),
 	})
 	return nil
+}
+
+func (tx *Tx) setLive(k key, live bool) error {
+	index := tx.live.Bucket([]byte(k.kind))
+	if live {
+		return index.Put(k.bytes(), []byte{})
+	}
+	return index.Delete(k.bytes())
 }
 
 // Delete removes an object and what it owns.
@@ -341,6 +353,9 @@ func (tx *Tx) remove(k key, obj api.Object, labels map[string]string) error {
 	tx.version++
 	if err := tx.objects.Bucket([]byte(k.kind)).Delete(k.bytes()); err != nil {
 		return fmt.Errorf("delete %s %s: %w", k.kind, k.name, err)
+	}
+	if err := tx.setLive(k, false); err != nil {
+		return err
 	}
 	obj.SetResourceVersion(strconv.FormatUint(tx.version, 10))
 	data, err := json.Marshal(obj)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/benchd/benchd/client"
+	"github.com/benchd/benchd/controllers"
 	"github.com/benchd/benchd/home"
 	"github.com/benchd/benchd/store"
 )
@@ -57,7 +58,7 @@ func (o *options) backup(cmd *cobra.Command, w io.Writer) (int64, error) {
 	if _, err := os.Stat(dir.Store()); err != nil {
 		return 0, fmt.Errorf("back up the store: %w", err)
 	}
-	st, err := store.Open(dir.Store(), store.Options{})
+	st, err := store.Open(dir.Store(), store.Options{Live: controllers.Live})
 	if err != nil {
 		return 0, err
 	}
