@@ -84,6 +84,9 @@ func (s *allocationPass) write() error {
 			}
 		}
 		if !s.before.Terminal() && s.a.Status.Phase.Terminal() {
+			if err := blame(tx, s.a, time.Now()); err != nil {
+				return err
+			}
 			return spent(tx, s.a)
 		}
 		return nil

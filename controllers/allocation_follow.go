@@ -205,6 +205,9 @@ func (s *allocationPass) lead(jobRuns bool) (result, error) {
 	}
 	s.takeOver(status)
 	if f := status.Failure; status.Phase == node.LeadFailed && f != nil && f.Reason != node.ReasonJobEnded {
+		if s.a.Status.Failure == nil {
+			s.a.Status.Failure = f
+		}
 		return s.failed(f.Class, f.Reason, "%s", f.Message)
 	}
 	return result{after: followPoll}, nil

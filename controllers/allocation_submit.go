@@ -86,7 +86,14 @@ func (s *allocationPass) submit() (result, error) {
 	if spec.After, err = s.follows(); err != nil {
 		return result{}, err
 	}
+	own := spec
+	if err := s.avoid(s.ctx, &spec); err != nil {
+		return result{}, err
+	}
 	id, err := s.poller.submit(s.ctx, spec)
+	if errors.Is(err, slurmadapter.ErrRejected) && spec.Exclude != own.Exclude {
+		id, err = s.poller.submit(s.ctx, own) // rather a suspect node than none
+	}
 	switch {
 	case err == nil:
 		return s.adopt(id, "submitted")

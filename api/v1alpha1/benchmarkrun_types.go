@@ -312,6 +312,8 @@ type Outcome struct {
 	Reason string `json:"reason,omitempty"`
 	// Message says what was seen and what to do next.
 	Message string `json:"message,omitempty"`
+	// Node that is to blame, where one is.
+	Node string `json:"node,omitempty"`
 }
 
 // BenchmarkRunStatus is what benchd has seen and done.

@@ -60,6 +60,19 @@ type ClusterStatus struct {
 	Version string `json:"version,omitempty"`
 	// Accounting says whether sacct answers.
 	Accounting bool `json:"accounting,omitempty"`
+	// Suspects are nodes that failed jobs of late.
+	Suspects []SuspectNode `json:"suspects,omitempty"`
 	// Conditions: Reachable.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SuspectNode is a node that failed jobs of late.
+type SuspectNode struct {
+	Node string `json:"node"`
+	// Failures of the last 24 hours.
+	Failures []metav1.Time `json:"failures"`
+	// Reason of the last one.
+	Reason string `json:"reason,omitempty"`
+	// Until when new jobs avoid the node; nil while they do not.
+	Until *metav1.Time `json:"until,omitempty"`
 }

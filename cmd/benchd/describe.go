@@ -73,6 +73,13 @@ func describe(ctx context.Context, out io.Writer, c *client.Client, obj api.Obje
 	case *api.Cluster:
 		describeSpec(p, o.Spec)
 		p("Slurm:\t%s, accounting %v", orNone(o.Status.Version), o.Status.Accounting)
+		for _, s := range o.Status.Suspects {
+			out := "still used"
+			if s.Until != nil && time.Now().Before(s.Until.Time) {
+				out = "left out of new jobs until " + s.Until.Format(time.DateTime)
+			}
+			p("Suspect node:\t%s: %d failures in 24 h, %s; last: %s", s.Node, len(s.Failures), out, s.Reason)
+		}
 		describeConditions(p, o.Status.Conditions)
 	}
 	if err := w.Flush(); err != nil {

@@ -66,6 +66,12 @@ func fail(class api.FailureClass, reason, format string, args ...any) *failure {
 	return &failure{api.Outcome{Result: api.ResultFailed, Class: class, Reason: reason, Message: fmt.Sprintf(format, args...)}}
 }
 
+// on names the node that is to blame.
+func (f *failure) on(node string) *failure {
+	f.Node = node
+	return f
+}
+
 // ended is the failure of a job that was told to end from outside: at its time limit, or by somebody's hand, of which
 // Slurm knows more than the lead.
 func (l *lead) ended(while string) *failure {
@@ -334,7 +340,7 @@ func (l *lead) askServers(ctx context.Context) ([]partState, error) {
 		}
 		if err != nil {
 			if silent := time.Since(m.missing); silent > memberLost {
-				return nil, fail(api.FailureInfrastructure, "NodeLost", "node %s has not answered for %s: %v", m.Node, silent.Round(time.Second), err)
+				return nil, fail(api.FailureInfrastructure, "NodeLost", "node %s has not answered for %s: %v", m.Node, silent.Round(time.Second), err).on(m.Node)
 			}
 			continue
 		}

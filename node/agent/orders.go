@@ -393,7 +393,7 @@ func (a *attempt) clientStates(ctx context.Context) (states []node.ExecutorStatu
 		}
 		if err != nil {
 			if silent := time.Since(m.missing); silent > memberLost || errors.Is(err, syscall.ECONNREFUSED) {
-				return nil, false, a.blame(ctx, fail(api.FailureInfrastructure, "ClientLost", "the executor on node %s is gone: %v", m.Node, err))
+				return nil, false, a.blame(ctx, fail(api.FailureInfrastructure, "ClientLost", "the executor on node %s is gone: %v", m.Node, err).on(m.Node))
 			}
 			done = false
 			continue
