@@ -42,7 +42,7 @@ check: ## format, vet, lint
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not here: lint left out"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck hack/demo hack/test hack/fuzz hack/install-packages hack/slurm-cluster hack/bench/install .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck hack/demo hack/test hack/fuzz hack/install-packages hack/slurm-cluster hack/bench/install config/deploy/serve.sbatch .ci/run; fi
 
 generate: ## write the JSON Schemas from the Go types
 	$(GO) generate ./...

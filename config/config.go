@@ -9,5 +9,13 @@ import "embed"
 //go:embed samples/*.yaml samples/README.md
 var Samples embed.FS
 
+// Deploy are the files that keep a control plane up, of the folder deploy.
+//
+//go:embed deploy
+var Deploy embed.FS
+
+// DeployFolder is where they are in Deploy.
+const DeployFolder = "deploy"
+
 // Folder is where they are in Samples.
 const Folder = "samples"

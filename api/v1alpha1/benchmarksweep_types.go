@@ -161,7 +161,7 @@ type SharingSpec struct {
 	// MaxTime bounds one Allocation where template.spec.slurm.timeLimit does not; 8h by default. Runs that do not fit go to the
 	// next one.
 	MaxTime metav1.Duration `json:"maxTime,omitzero"`
-	// Pause between two runs of an Allocation; 2s by default.
+	// Pause between two runs of an Allocation; 1s by default.
 	Pause *metav1.Duration `json:"pause,omitempty"`
 	// ResetCache empties the service's prefix cache between two runs, where it can; on by default.
 	ResetCache *bool `json:"resetCache,omitempty"`

@@ -20,7 +20,7 @@ func setSweepDefaults(s *BenchmarkSweep) {
 	setDefault(&s.Spec.Parallelism, 1)
 	setDefault(&s.Spec.Sharing.Isolation, IsolationShared)
 	setDuration(&s.Spec.Sharing.MaxTime, 8*time.Hour)
-	setPointer(&s.Spec.Sharing.Pause, metav1.Duration{Duration: 2 * time.Second})
+	setPointer(&s.Spec.Sharing.Pause, metav1.Duration{Duration: time.Second})
 	setPointer(&s.Spec.Sharing.ResetCache, true)
 	setDefault(&s.Spec.FailurePolicy.Action, FailureContinue)
 	setDefault(&s.Spec.FailurePolicy.After, 1)

@@ -15,18 +15,29 @@ import (
 )
 
 func newInitCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var deploy bool
+	cmd := &cobra.Command{
 		Use:   "init [FOLDER]",
 		Short: "Write a folder to start from: a cluster, a first run, samples for this site",
 		Long: `Write a folder to start from, by default into this one: cluster.yaml says how this site's Slurm is used, first-run.yaml is a run
 that works at once on this machine, and there is a sample for each service that is found here. README.md names the next three
-commands. Files that are there already are left as they are.`,
-		Example: "  benchd init experiments && cd experiments && benchd run -f first-run.yaml",
+commands. Files that are there already are left as they are.
+
+With --deploy, write the files that keep a control plane up instead: a systemd user unit, a line for cron or scrontab, and a
+batch script for sites that kill daemons on login nodes.`,
+		Example: "  benchd init experiments && cd experiments && benchd run -f first-run.yaml\n  benchd init --deploy ~/benchd-deploy",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			folder := "."
 			if len(args) > 0 {
 				folder = args[0]
+			}
+			if deploy {
+				files, err := deployFiles()
+				if err != nil {
+					return err
+				}
+				return writeStarter(say(cmd), folder, files)
 			}
 			dir, err := home.Locate(o.home)
 			if err != nil {
@@ -36,9 +47,32 @@ commands. Files that are there already are left as they are.`,
 			if err != nil {
 				return err
 			}
-			return writeStarter(say(cmd), folder, files)
+			if err := writeStarter(say(cmd), folder, files); err != nil {
+				return err
+			}
+			say(cmd)("\nNext: benchd run -f %s", quoteWords([]string{filepath.Join(folder, "first-run.yaml")}))
+			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&deploy, "deploy", false, "write the files that keep a control plane up")
+	return cmd
+}
+
+// deployFiles are the files that keep a control plane up.
+func deployFiles() ([]starterFile, error) {
+	entries, err := starter.Deploy.ReadDir(starter.DeployFolder)
+	if err != nil {
+		return nil, fmt.Errorf("read the files: %w", err)
+	}
+	var files []starterFile
+	for _, e := range entries {
+		text, err := starter.Deploy.ReadFile(starter.DeployFolder + "/" + e.Name())
+		if err != nil {
+			return nil, fmt.Errorf("read the files: %w", err)
+		}
+		files = append(files, starterFile{e.Name(), string(text)})
+	}
+	return files, nil
 }
 
 // starterFile is a file of the folder.
@@ -67,7 +101,6 @@ func writeStarter(say func(string, ...any), folder string, files []starterFile) 
 		}
 		say("%s is written", path)
 	}
-	say("\nNext: benchd run -f %s", quoteWords([]string{filepath.Join(folder, "first-run.yaml")}))
 	return nil
 }
 

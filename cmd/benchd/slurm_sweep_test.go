@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -90,4 +93,55 @@ func TestSlurmSweepSurvivesACancelledJob(t *testing.T) {
 			t.Errorf("run %s: the first attempt ended with %s, want %s", run.Name, got, want)
 		}
 	}
+}
+
+// The control plane as a Slurm job, by the script that is shipped: it hands over before its time limit, is reached from another host,
+// and the run that was under way completes.
+func TestSlurmControlPlaneInAJob(t *testing.T) {
+	t.Parallel()
+	c := needSlurm(t, false)
+	p := newSlurmPlane(c, nil).ready()
+	p.create(slurmRun("over", func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(45) }))
+	p.until("over", 2*time.Minute, api.RunExecuting)
+	p.kill()
+	script, err := os.ReadFile("../../config/deploy/serve.sbatch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// So soon before its limit that it hands over at once.
+	short := strings.NewReplacer("--time=1-00:00:00", "--time=3", "B:USR1@120", "B:USR1@160").Replace(string(script))
+	file := filepath.Join(string(p.home), "serve.sbatch")
+	if err := os.WriteFile(file, []byte(short), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stop := filepath.Join(string(p.home), "no-successor")
+	sbatch := exec.Command("sbatch", "--output="+filepath.Join(string(p.home), "job.log"), file)
+	sbatch.Dir, sbatch.SysProcAttr = string(p.home), p.attr
+	sbatch.Env = append(os.Environ(), "SLURM_CONF="+c.conf(), "BENCHD_HOME="+string(p.home), "PATH="+filepath.Dir(p.binary)+":"+os.Getenv("PATH"))
+	if out, err := sbatch.CombinedOutput(); err != nil {
+		t.Fatalf("sbatch: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		_ = os.WriteFile(stop, nil, 0o600)
+		c.command("scancel", "--name=benchd-serve", "--user="+slurmUser)
+	})
+	first := ""
+	p.eventually(2*time.Minute, "a successor has the home", func(context.Context) (bool, string) {
+		owner, err := p.home.Owner()
+		if err != nil || owner.URL == "" {
+			log, _ := os.ReadFile(filepath.Join(string(p.home), "job.log"))
+			return false, fmt.Sprint(owner, err, string(log))
+		}
+		if first == "" {
+			first = owner.Nonce
+		}
+		log, _ := os.ReadFile(filepath.Join(string(p.home), "job.log"))
+		return owner.Nonce != first, fmt.Sprint(owner, string(log))
+	})
+	p.eventually(2*time.Minute, "the run completes", func(ctx context.Context) (bool, string) {
+		get := exec.CommandContext(ctx, p.binary, "get", "run", "over", "-o", "jsonpath={.status.phase} {.status.attempts[*].number}", "--home", string(p.home))
+		get.SysProcAttr, get.Env = p.attr, append(os.Environ(), p.env...)
+		out, err := get.CombinedOutput()
+		return err == nil && strings.TrimSpace(string(out)) == "Completed 1", string(out)
+	})
 }
