@@ -171,7 +171,7 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 				// Opened for what it does; one that cannot be opened is told where it is needed.
 				_, _ = m.clusters.get(ctx, a.Spec.Cluster)
 			}
-			if !settled(obj) {
+			if api.Live(obj) {
 				m.notice(obj, false)
 			}
 		}
@@ -203,32 +203,6 @@ func (m *Manager) forget(kind string) {
 	}
 }
 
-// Live says whether something may still be done about an object as it is. It is what the store's index of live objects is to hold
-// (store.Options.Live): after a restart only those need be looked at.
-func Live(obj api.Object) bool {
-	switch obj.(type) {
-	case *api.BenchmarkRun, *api.BenchmarkSweep, *api.Allocation:
-		return !settled(obj)
-	}
-	return false
-}
-
-// settled says that nothing will ever be done about the object as it is.
-func settled(obj api.Object) bool {
-	if obj.GetDeletionTimestamp() != nil {
-		return false
-	}
-	switch o := obj.(type) {
-	case *api.BenchmarkRun:
-		return o.Status.Phase.Terminal()
-	case *api.BenchmarkSweep:
-		return o.Status.Phase == api.SweepCompleted
-	case *api.Allocation:
-		return o.Status.Phase.Terminal()
-	}
-	return false
-}
-
 // notice wakes whoever acts on the object.
 func (m *Manager) notice(obj api.Object, gone bool) {
 	name := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}
@@ -245,7 +219,7 @@ func (m *Manager) notice(obj api.Object, gone bool) {
 
 func (m *Manager) noticeRun(run *api.BenchmarkRun, name types.NamespacedName, gone bool) {
 	m.roster.run(run, gone)
-	if !settled(run) {
+	if api.Live(run) {
 		m.runs.queue.Add(name)
 	}
 	if ref := run.Status.AllocationRef; ref != nil {

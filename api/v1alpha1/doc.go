@@ -151,3 +151,17 @@ func Kinds() []string {
 func Resource(kind string) schema.GroupResource {
 	return schema.GroupResource{Group: GroupVersion.Group, Resource: resources[kind]}
 }
+
+// Live says whether something may still be done about an object as it is. Others need not be looked at after a restart.
+func Live(obj Object) bool {
+	deleted := obj.GetDeletionTimestamp() != nil
+	switch o := obj.(type) {
+	case *BenchmarkRun:
+		return deleted || !o.Status.Phase.Terminal()
+	case *BenchmarkSweep:
+		return deleted || o.Status.Phase != SweepCompleted || o.Status.ObservedGeneration != o.Generation
+	case *Allocation:
+		return deleted || !o.Status.Phase.Terminal()
+	}
+	return false
+}

@@ -17,7 +17,6 @@ import (
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
-	"github.com/benchd/benchd/controllers"
 	"github.com/benchd/benchd/store"
 )
 
@@ -72,7 +71,7 @@ func BenchmarkSweepOf10000(b *testing.B) {
 func BenchmarkHomeOf100000(b *testing.B) {
 	p := newPlane(b).ready()
 	p.kill()
-	st, err := store.Open(p.home.Store(), store.Options{Live: controllers.Live})
+	st, err := store.Open(p.home.Store(), store.Options{Live: api.Live})
 	if err != nil {
 		b.Fatal(err)
 	}

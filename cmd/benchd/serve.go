@@ -89,7 +89,7 @@ func serve(ctx context.Context, dir home.Dir, o serveOptions, cmd *cobra.Command
 			log.Error("give the home back", "error", err)
 		}
 	}()
-	st, err := store.Open(dir.Store(), store.Options{Guard: lease.Guard, Live: controllers.Live})
+	st, err := store.Open(dir.Store(), store.Options{Guard: lease.Guard, Live: api.Live})
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
-	"github.com/benchd/benchd/controllers"
 	"github.com/benchd/benchd/home"
 	"github.com/benchd/benchd/store"
 )
@@ -58,7 +58,7 @@ func (o *options) backup(cmd *cobra.Command, w io.Writer) (int64, error) {
 	if _, err := os.Stat(dir.Store()); err != nil {
 		return 0, fmt.Errorf("back up the store: %w", err)
 	}
-	st, err := store.Open(dir.Store(), store.Options{Live: controllers.Live})
+	st, err := store.Open(dir.Store(), store.Options{Live: api.Live})
 	if err != nil {
 		return 0, err
 	}
