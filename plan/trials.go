@@ -146,7 +146,7 @@ func RunName(s *api.BenchmarkSweep, t Trial) string {
 	if full := s.Name + name + suffix; exact && len(full) <= maxName {
 		return full
 	}
-	digest := "-" + t.Point + suffix
+	digest := "-" + Digest(t.Values) + suffix
 	return fit(fit(s.Name, name+digest), "") // the tail tells more than the middle
 }
 
