@@ -47,6 +47,9 @@ func TestSamples(t *testing.T) {
 				t.Fatalf("%v\n%s", err, warnings)
 			}
 			runs, _, err := command(t, "", "convert", "--runs", "-f", file)
+			if err != nil && strings.Contains(err.Error(), "what the search") {
+				return // its runs are not known before; that they can be rendered is looked at when it is validated
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
