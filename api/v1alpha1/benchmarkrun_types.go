@@ -423,6 +423,8 @@ type Summary struct {
 	// GoodputShare is the share of requests that met every SLO; nil without one. Saturated: more was offered than was taken.
 	GoodputShare *float64 `json:"goodputShare,omitempty"`
 	Saturated    bool     `json:"saturated,omitempty"`
+	// QueueMean is how long requests waited in the server's queue on average, as it tells itself; 0 where none does.
+	QueueMean float64 `json:"queueMean,omitempty"`
 	// Verdict is Valid, Suspect or Invalid, VerdictReasons say why it is not Valid.
 	Verdict        string   `json:"verdict,omitempty"`
 	VerdictReasons []string `json:"verdictReasons,omitempty"`

@@ -1,0 +1,392 @@
+package report
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"gonum.org/v1/gonum/stat/distuv"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+)
+
+// Trial is one run of a sweep, as far as the sweep's results go.
+type Trial struct {
+	Run    string     `json:"run"`
+	UID    string     `json:"uid"`
+	Point  string     `json:"point"`
+	Values api.Values `json:"values"`
+	Repeat int        `json:"repeat"`
+	// Control marks a run that shows drift.
+	Control bool         `json:"control,omitempty"`
+	Phase   api.RunPhase `json:"phase"`
+	// Reason why it did not complete.
+	Reason string `json:"reason,omitempty"`
+	// Nodes with servers, and GPUs of all of them.
+	ServerNodes int32 `json:"serverNodes"`
+	GPUs        int32 `json:"gpus"`
+	// Ended is when the run did.
+	Ended   time.Time    `json:"ended,omitzero"`
+	Summary *api.Summary `json:"summary"`
+}
+
+// TrialOf takes from a run what is of interest to its sweep.
+func TrialOf(run *api.BenchmarkRun) (Trial, error) {
+	t := Trial{
+		Run: run.Name, UID: string(run.UID), Point: run.Labels[api.LabelPoint], Control: run.Labels[api.LabelControl] != "",
+		Phase: run.Status.Phase, Summary: run.Status.Summary,
+	}
+	if text := run.Annotations[api.AnnotationParameters]; text != "" {
+		if err := json.Unmarshal([]byte(text), &t.Values); err != nil {
+			return t, fmt.Errorf("read the parameters of run %s (annotation %s): %w", run.Name, api.AnnotationParameters, err)
+		}
+	}
+	t.Repeat, _ = strconv.Atoi(run.Labels[api.LabelRepeat]) // 0 for a run that no sweep made
+	if n := run.Spec.Nodes.Servers.Count; n != nil {
+		t.ServerNodes, t.GPUs = *n, *n*run.Spec.Nodes.Servers.GPUs
+	}
+	if at := run.Status.CompletionTime; at != nil {
+		t.Ended = at.Time
+	}
+	if o := run.Status.Outcome; o != nil && o.Result != api.ResultSucceeded {
+		t.Reason = o.Reason
+	}
+	return t, nil
+}
+
+// Metrics of a trial, by the names of the report; seconds, tokens and shares. Those per GPU are per node with servers where nodes have
+// no GPUs.
+var sweepMetrics = []struct {
+	Name, Unit string
+	value      func(*Trial) float64
+}{
+	{"requestThroughput", "requests/s", func(t *Trial) float64 { return t.Summary.RequestThroughput }},
+	{"outputTokenThroughput", "tokens/s", func(t *Trial) float64 { return t.Summary.OutputTokenThroughput }},
+	{"tokensPerGPU", "tokens/s/GPU", func(t *Trial) float64 { return t.Summary.OutputTokenThroughput / float64(t.units()) }},
+	{"tokensPerUser", "tokens/s/user", func(t *Trial) float64 { return 1 / t.Summary.TPOTP50 }},
+	{"ttftP50", "s", func(t *Trial) float64 { return t.Summary.TTFTP50 }},
+	{"ttftP99", "s", func(t *Trial) float64 { return t.Summary.TTFTP99 }},
+	{"tpotP50", "s", func(t *Trial) float64 { return t.Summary.TPOTP50 }},
+	{"e2eP50", "s", func(t *Trial) float64 { return t.Summary.E2EP50 }},
+	{"e2eP99", "s", func(t *Trial) float64 { return t.Summary.E2EP99 }},
+	{"errorRate", "", func(t *Trial) float64 { return t.Summary.ErrorRate }},
+	{"goodputShare", "", func(t *Trial) float64 {
+		if t.Summary.GoodputShare == nil {
+			return math.NaN()
+		}
+		return *t.Summary.GoodputShare
+	}},
+}
+
+// units are the GPUs of the servers, or their nodes where there are none.
+func (t *Trial) units() int32 { return max(1, cmp.Or(t.GPUs, t.ServerNodes)) }
+
+// Stat is a mean over repeats, with its 95 % interval by Student's t where there are several.
+type Stat struct {
+	Mean float64   `json:"mean"`
+	CI95 *Interval `json:"ci95"`
+	N    int       `json:"n"`
+}
+
+// PointResult is what the repeats of a point came to.
+type PointResult struct {
+	Point  string     `json:"point"`
+	Values api.Values `json:"values"`
+	Runs   []string   `json:"runs"`
+	// Measured, Failed and Open count its runs: with numbers, ended without, not ended.
+	Measured int `json:"measured"`
+	Failed   int `json:"failed"`
+	Open     int `json:"open"`
+	// Verdict is the worst of the repeats'; Reasons are all of theirs.
+	Verdict string   `json:"verdict"`
+	Reasons []string `json:"reasons,omitempty"`
+	// Saturated: one of the repeats was.
+	Saturated bool            `json:"saturated,omitempty"`
+	Metrics   map[string]Stat `json:"metrics"`
+	// Queue is how long requests waited in the server, as it tells itself, on average; seconds.
+	Queue float64 `json:"queue,omitempty"`
+}
+
+// metric is the mean of a metric; NaN when it was not measured.
+func (p *PointResult) metric(name string) float64 {
+	if s, has := p.Metrics[name]; has {
+		return s.Mean
+	}
+	return math.NaN()
+}
+
+// Axis is a parameter that varies.
+type Axis struct {
+	Path   string `json:"path"`
+	Values []any  `json:"values"`
+	// Numeric: all values are numbers.
+	Numeric bool `json:"numeric"`
+}
+
+// field is the last part of the path.
+func (a *Axis) field() string { return lastField(a.Path) }
+
+// SweepResult is what a sweep found, so far.
+type SweepResult struct {
+	Sweep string `json:"sweep"`
+	UID   string `json:"uid"`
+	// Total, Measured, Failed and Open count trials.
+	Total    int           `json:"total"`
+	Measured int           `json:"measured"`
+	Failed   int           `json:"failed"`
+	Open     int           `json:"open"`
+	Axes     []Axis        `json:"axes"`
+	Points   []PointResult `json:"points"`
+	// PerWhat is what tokensPerGPU is divided by: GPU, or node where servers have none.
+	PerWhat string `json:"perWhat"`
+	// Objective says in words which points count as good.
+	Objective string      `json:"objective"`
+	Best      []BestPoint `json:"best"`
+	// Pareto holds the points, by index, that no other one beats in tokens per GPU and tokens per user at once.
+	Pareto  []int     `json:"pareto"`
+	Scaling []Scaling `json:"scaling"`
+	// Limits that a search found.
+	Limits []api.FoundLimit `json:"limits,omitempty"`
+	Drift  *ControlDrift    `json:"drift,omitempty"`
+	// Guidance is what follows from the numbers, each piece with what it rests on.
+	Guidance []Piece `json:"guidance"`
+
+	Trials []Trial `json:"-"`
+}
+
+// BestPoint is the best of the good points by one metric.
+type BestPoint struct {
+	Metric string `json:"metric"`
+	Point  int    `json:"point"`
+	Value  Stat   `json:"value"`
+}
+
+// ControlDrift says how the control run moved from first to last.
+type ControlDrift struct {
+	Runs []string `json:"runs"`
+	// Throughput and TTFT of the last one less the first one, as a share of the first.
+	Throughput float64 `json:"throughput"`
+	TTFT       float64 `json:"ttft"`
+}
+
+// Sweep brings the trials of a sweep together. The same trials give the same result, in whatever order they come.
+func Sweep(s *api.BenchmarkSweep, trials []Trial) *SweepResult {
+	r := &SweepResult{Sweep: s.Name, UID: string(s.UID), Limits: s.Status.Limits, PerWhat: "GPU", Trials: slices.Clone(trials)}
+	slices.SortFunc(r.Trials, func(a, b Trial) int { return cmp.Compare(a.Run, b.Run) })
+	anyGPU := false
+	for i := range r.Trials {
+		t := &r.Trials[i]
+		anyGPU = anyGPU || t.GPUs > 0
+		r.Total++
+		switch {
+		case !t.Phase.Terminal():
+			r.Open++
+		case t.Summary != nil:
+			r.Measured++
+		default:
+			r.Failed++
+		}
+	}
+	if !anyGPU {
+		r.PerWhat = "node"
+	}
+	r.Axes = axesOf(s, r.Trials)
+	r.Points = pointsOf(r.Axes, r.Trials)
+	r.Drift = driftOf(r.Trials)
+	r.best(s)
+	r.Pareto = pareto(r.Points)
+	r.Scaling = scalings(r.Axes, r.Points)
+	r.Guidance = r.guide()
+	return r
+}
+
+// axesOf are the parameters that vary among the trials, in the order of the sweep.
+func axesOf(s *api.BenchmarkSweep, trials []Trial) []Axis {
+	values := map[string]map[string]any{}
+	for i := range trials {
+		for path, v := range trials[i].Values {
+			if values[path] == nil {
+				values[path] = map[string]any{}
+			}
+			values[path][text(v)] = v
+		}
+	}
+	var order []string
+	for _, p := range s.Spec.Parameters {
+		order = append(order, p.Path)
+	}
+	if l := s.Spec.Search; l != nil {
+		order = append(order, l.Path)
+	}
+	for _, path := range slices.Sorted(maps.Keys(values)) {
+		if !slices.Contains(order, path) {
+			order = append(order, path)
+		}
+	}
+	var axes []Axis
+	for _, path := range order {
+		if len(values[path]) < 2 {
+			continue
+		}
+		a := Axis{Path: path, Values: slices.SortedFunc(maps.Values(values[path]), compareValues), Numeric: true}
+		for _, v := range a.Values {
+			if _, is := v.(float64); !is {
+				a.Numeric = false
+			}
+		}
+		axes = append(axes, a)
+	}
+	return axes
+}
+
+// text is a value as people write it.
+func text(v any) string {
+	if s, is := v.(string); is {
+		return s
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(data)
+}
+
+// compareValues orders numbers by size, before everything else by its text.
+func compareValues(a, b any) int {
+	x, xn := a.(float64)
+	y, yn := b.(float64)
+	switch {
+	case xn && yn:
+		return cmp.Compare(x, y)
+	case xn != yn:
+		if xn {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(text(a), text(b))
+}
+
+// pointsOf brings the repeats of each point together, in the order of the axes. The trials of a search are points of their own, each
+// value being one.
+func pointsOf(axes []Axis, trials []Trial) []PointResult {
+	byKey := map[string][]*Trial{}
+	for i := range trials {
+		if t := &trials[i]; !t.Control {
+			key := text(map[string]any(t.Values))
+			byKey[key] = append(byKey[key], t)
+		}
+	}
+	var points []PointResult
+	for _, key := range slices.Sorted(maps.Keys(byKey)) {
+		points = append(points, pointOf(byKey[key]))
+	}
+	slices.SortStableFunc(points, func(a, b PointResult) int {
+		for _, axis := range axes {
+			if c := compareValues(a.Values[axis.Path], b.Values[axis.Path]); c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
+	return points
+}
+
+var verdictRank = map[string]int{Valid: 1, Suspect: 2, Invalid: 3}
+
+func pointOf(repeats []*Trial) PointResult {
+	p := PointResult{Point: repeats[0].Point, Values: repeats[0].Values, Metrics: map[string]Stat{}}
+	samples := map[string][]float64{}
+	for _, t := range repeats {
+		p.Runs = append(p.Runs, t.Run)
+		switch {
+		case !t.Phase.Terminal():
+			p.Open++
+			continue
+		case t.Summary == nil:
+			p.Failed++
+			continue
+		}
+		p.Measured++
+		p.Saturated = p.Saturated || t.Summary.Saturated
+		p.Queue = max(p.Queue, t.Summary.QueueMean)
+		if verdictRank[t.Summary.Verdict] > verdictRank[p.Verdict] {
+			p.Verdict = t.Summary.Verdict
+		}
+		for _, reason := range t.Summary.VerdictReasons {
+			if !slices.Contains(p.Reasons, reason) {
+				p.Reasons = append(p.Reasons, reason)
+			}
+		}
+		for _, m := range sweepMetrics {
+			if v := m.value(t); !math.IsNaN(v) && !math.IsInf(v, 0) {
+				samples[m.Name] = append(samples[m.Name], v)
+			}
+		}
+	}
+	for name, values := range samples {
+		p.Metrics[name] = statOf(values)
+	}
+	return p
+}
+
+// statOf is the mean of repeats. Its interval is mean ± t(0.975, n−1) · s/√n, which takes repeats for independent and normal.
+func statOf(values []float64) Stat {
+	n := float64(len(values))
+	mean := 0.0
+	for _, v := range values {
+		mean += v / n
+	}
+	s := Stat{Mean: mean, N: len(values)}
+	if n < 2 {
+		return s
+	}
+	variance := 0.0
+	for _, v := range values {
+		variance += (v - mean) * (v - mean) / (n - 1)
+	}
+	half := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile(0.975) * math.Sqrt(variance/n)
+	s.CI95 = &Interval{mean - half, mean + half}
+	return s
+}
+
+// driftOf compares the first control run with the last one that has numbers.
+func driftOf(trials []Trial) *ControlDrift {
+	var controls []*Trial
+	for i := range trials {
+		if t := &trials[i]; t.Control && t.Summary != nil && t.Phase == api.RunCompleted {
+			controls = append(controls, t)
+		}
+	}
+	if len(controls) < 2 {
+		return nil
+	}
+	slices.SortStableFunc(controls, func(a, b *Trial) int { return a.Ended.Compare(b.Ended) })
+	d := &ControlDrift{}
+	for _, t := range controls {
+		d.Runs = append(d.Runs, t.Run)
+	}
+	first, last := controls[0].Summary, controls[len(controls)-1].Summary
+	share := func(a, b float64) float64 {
+		if a == 0 {
+			return 0
+		}
+		return (b - a) / a
+	}
+	d.Throughput, d.TTFT = share(first.OutputTokenThroughput, last.OutputTokenThroughput), share(first.TTFTP50, last.TTFTP50)
+	return d
+}
+
+func lastField(path string) string {
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '.' {
+			return path[i+1:]
+		}
+	}
+	return path
+}

@@ -1,0 +1,325 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+)
+
+const (
+	// goodShare of a point's requests have to meet every SLO for it to count as good; without an SLO, so many have to succeed.
+	goodShare = 0.99
+	// flat is the share of a proportional gain below which more load is said to bring nothing.
+	flat = 0.10
+	// dear is by how much latency grows meanwhile for that to be worth saying.
+	dear = 0.20
+	// poorEfficiency is where more of something is said not to scale.
+	poorEfficiency = 0.70
+)
+
+// Scaling is how throughput grows with the number of something that serves, all else being equal.
+type Scaling struct {
+	// Path of what grows, Others the values of the other axes.
+	Path   string     `json:"path"`
+	Others api.Values `json:"others,omitempty"`
+	// Kind is strong where the offered load stays the same, weak where it grows along.
+	Kind  string        `json:"kind"`
+	Steps []ScalingStep `json:"steps"`
+}
+
+// ScalingStep is one count, against the smallest.
+type ScalingStep struct {
+	Count float64 `json:"count"`
+	Point int     `json:"point"`
+	// Throughput in output tokens per second; Speedup is its ratio to the first step's, Efficiency that per count.
+	Throughput float64 `json:"throughput"`
+	Speedup    float64 `json:"speedup"`
+	Efficiency float64 `json:"efficiency"`
+}
+
+// Piece is one thing that follows from the numbers.
+type Piece struct {
+	// Kind is a stable word.
+	Kind string `json:"kind"`
+	Text string `json:"text"`
+	// Evidence names runs and what was measured in them.
+	Evidence []string `json:"evidence"`
+}
+
+// best picks, of the points that do what is asked, those with the highest throughput.
+func (r *SweepResult) best(s *api.BenchmarkSweep) {
+	withSLO := s.Spec.Template.Spec.Workload.SLO != (api.SLOSpec{})
+	r.Objective = fmt.Sprintf("not Invalid, at most %.3g %% of the requests failed", 100*(1-goodShare))
+	if withSLO {
+		r.Objective = fmt.Sprintf("not Invalid, at least %.3g %% of the requests met the SLO", 100*goodShare)
+	}
+	for _, name := range []string{"outputTokenThroughput", "tokensPerGPU", "requestThroughput"} {
+		at := -1
+		for i := range r.Points {
+			p := &r.Points[i]
+			good := p.Measured > 0 && p.Verdict != Invalid && !(p.metric("errorRate") > 1-goodShare)
+			if withSLO {
+				good = good && p.metric("goodputShare") >= goodShare
+			}
+			if v := p.metric(name); good && !math.IsNaN(v) && (at < 0 || v > r.Points[at].metric(name)) {
+				at = i
+			}
+		}
+		if at >= 0 {
+			r.Best = append(r.Best, BestPoint{Metric: name, Point: at, Value: r.Points[at].Metrics[name]})
+		}
+	}
+}
+
+// pareto are the points that no other one beats in tokens per GPU and tokens per user at once, from the fastest for one user on.
+func pareto(points []PointResult) []int {
+	var front []int
+	for i := range points {
+		if math.IsNaN(points[i].metric("tokensPerGPU")) || math.IsNaN(points[i].metric("tokensPerUser")) || points[i].Verdict == Invalid {
+			continue
+		}
+		if !slices.ContainsFunc(points, func(other PointResult) bool { return dominates(&other, &points[i]) }) {
+			front = append(front, i)
+		}
+	}
+	slices.SortStableFunc(front, func(a, b int) int {
+		return cmp.Compare(points[b].metric("tokensPerUser"), points[a].metric("tokensPerUser"))
+	})
+	return front
+}
+
+// dominates says whether a is at least as good as b in both, and better in one.
+func dominates(a, b *PointResult) bool {
+	ag, au, bg, bu := a.metric("tokensPerGPU"), a.metric("tokensPerUser"), b.metric("tokensPerGPU"), b.metric("tokensPerUser")
+	return a.Verdict != Invalid && ag >= bg && au >= bu && (ag > bg || au > bu)
+}
+
+// counts are the fields whose number is of things that serve.
+var counts = []string{"nodes.servers.count", "nodes.servers.gpus", "service.replicas", "service.nodesPerReplica", "service.config.tensorParallelSize", "service.config.pipelineParallelSize", "service.config.dataParallelSize"}
+
+// loads are the fields that say how much is asked for.
+var loads = []string{"workload.load.rate", "workload.load.clientsPerNode", "workload.load.requests", "nodes.clients.count"}
+
+// along is the points along one axis, all else being equal; by index, in the order of the axis.
+type along struct {
+	others api.Values
+	points []int
+}
+
+// lines cuts the points along an axis. The values of the axes in free may differ along a line.
+func lines(axis *Axis, free []string, axes []Axis, points []PointResult) []along {
+	var all []along
+	index := map[string]int{}
+	for i := range points {
+		if _, is := points[i].Values[axis.Path].(float64); !is || points[i].Measured == 0 {
+			continue
+		}
+		others := api.Values{}
+		for _, a := range axes {
+			if v, has := points[i].Values[a.Path]; has && a.Path != axis.Path && !slices.Contains(free, a.Path) {
+				others[a.Path] = v
+			}
+		}
+		key := text(map[string]any(others))
+		at, known := index[key]
+		if !known {
+			at = len(all)
+			index[key] = at
+			all = append(all, along{others: others})
+		}
+		all[at].points = append(all[at].points, i)
+	}
+	for _, l := range all {
+		slices.SortStableFunc(l.points, func(a, b int) int {
+			return compareValues(points[a].Values[axis.Path], points[b].Values[axis.Path])
+		})
+	}
+	return all
+}
+
+func scalings(axes []Axis, points []PointResult) []Scaling {
+	var all []Scaling
+	for i := range axes {
+		axis := &axes[i]
+		if !slices.Contains(counts, axis.Path) || !axis.Numeric {
+			continue
+		}
+		for _, l := range lines(axis, nil, axes, points) {
+			if s, ok := scalingOf(axis, l, "strong", points); ok {
+				all = append(all, s)
+			}
+		}
+		for _, load := range axes {
+			if !slices.Contains(loads, load.Path) {
+				continue
+			}
+			for _, l := range lines(axis, []string{load.Path}, axes, points) {
+				l.points = proportional(axis, load.Path, l.points, points)
+				if s, ok := scalingOf(axis, l, "weak", points); ok {
+					all = append(all, s)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// proportional keeps, of points along an axis, those whose load per count is that of the first one.
+func proportional(axis *Axis, load string, at []int, points []PointResult) []int {
+	var kept []int
+	want := math.NaN()
+	for _, i := range at {
+		n, _ := points[i].Values[axis.Path].(float64)
+		l, _ := points[i].Values[load].(float64)
+		if math.IsNaN(want) && n > 0 {
+			want = l / n
+		}
+		if n > 0 && math.Abs(l/n-want) <= 1e-9*math.Abs(want) {
+			kept = append(kept, i)
+		}
+	}
+	return kept
+}
+
+func scalingOf(axis *Axis, l along, kind string, points []PointResult) (Scaling, bool) {
+	s := Scaling{Path: axis.Path, Others: l.others, Kind: kind}
+	for _, i := range l.points {
+		n, _ := points[i].Values[axis.Path].(float64)
+		v := points[i].metric("outputTokenThroughput")
+		if n <= 0 || !(v > 0) {
+			continue
+		}
+		step := ScalingStep{Count: n, Point: i, Throughput: v, Speedup: 1, Efficiency: 1}
+		if len(s.Steps) > 0 {
+			first := s.Steps[0]
+			step.Speedup = v / first.Throughput
+			step.Efficiency = step.Speedup / (n / first.Count)
+		}
+		s.Steps = append(s.Steps, step)
+	}
+	return s, len(s.Steps) > 1
+}
+
+// guide says what follows from the numbers.
+func (r *SweepResult) guide() []Piece {
+	pieces := []Piece{}
+	for i := range r.Axes {
+		if axis := &r.Axes[i]; axis.Numeric && slices.Contains(loads, axis.Path) {
+			for _, l := range lines(axis, nil, r.Axes, r.Points) {
+				pieces = append(pieces, r.alongLoad(axis, l)...)
+			}
+		}
+	}
+	for _, s := range r.Scaling {
+		if last := s.Steps[len(s.Steps)-1]; last.Efficiency < poorEfficiency {
+			pieces = append(pieces, Piece{
+				Kind:     "ScalesPoorly",
+				Text:     fmt.Sprintf("%s from %v to %v brings %.2f times the throughput, %.0f %% of what would be even%s: the load may be too small for it, or it waits for the network", lastField(s.Path), s.Steps[0].Count, last.Count, last.Speedup, 100*last.Efficiency, where(s.Others)),
+				Evidence: []string{r.evidence(s.Steps[0].Point, "outputTokenThroughput"), r.evidence(last.Point, "outputTokenThroughput")},
+			})
+		}
+	}
+	pieces = append(pieces, r.byReason("ClientLimited", "the client was the bottleneck of these points: give it more nodes (nodes.clients.count) or CPUs, and repeat them", "load engine on", "the client on", "the client lagged")...)
+	pieces = append(pieces, r.byReason("Unsteady", "the measured window of these points was not one state: a longer workload.warmup or workload.duration would tell more", "unsteady:")...)
+	if d := r.Drift; d != nil && math.Abs(d.Throughput) > 0.05 {
+		pieces = append(pieces, Piece{
+			Kind: "Drift", Text: fmt.Sprintf("the control run changed by %+.1f %% in throughput from first to last: the machine was not the same throughout, so compare neighbours in time alone", 100*d.Throughput),
+			Evidence: []string{fmt.Sprintf("%s to %s: TTFT p50 %+.1f %%", d.Runs[0], d.Runs[len(d.Runs)-1], 100*d.TTFT)},
+		})
+	}
+	return pieces
+}
+
+// alongLoad looks where more load stops paying, where errors set in, and where requests wait in the server.
+func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
+	var pieces []Piece
+	value := func(i int) float64 { v, _ := r.Points[i].Values[axis.Path].(float64); return v }
+	for n := 1; n < len(l.points); n++ {
+		a, b := l.points[n-1], l.points[n]
+		more := value(b)/value(a) - 1
+		gain := r.Points[b].metric("outputTokenThroughput")/r.Points[a].metric("outputTokenThroughput") - 1
+		latency := r.Points[b].metric("e2eP50")/r.Points[a].metric("e2eP50") - 1
+		if gain < flat*more && latency > dear {
+			pieces = append(pieces, Piece{
+				Kind:     "StopsPaying",
+				Text:     fmt.Sprintf("beyond %s = %v more load stops paying%s: %v brings %+.1f %% of throughput and %+.0f %% of latency", axis.field(), value(a), where(l.others), value(b), 100*gain, 100*latency),
+				Evidence: []string{r.evidence(a, "outputTokenThroughput", "e2eP50"), r.evidence(b, "outputTokenThroughput", "e2eP50")},
+			})
+			break
+		}
+	}
+	for _, i := range l.points {
+		if e := r.Points[i].metric("errorRate"); e > 1-goodShare {
+			pieces = append(pieces, Piece{Kind: "Errors", Text: fmt.Sprintf("errors set in at %s = %v%s: %.2g %% of the requests", axis.field(), value(i), where(l.others), 100*e), Evidence: []string{r.evidence(i, "errorRate")}})
+			break
+		}
+	}
+	for _, i := range l.points {
+		p := &r.Points[i]
+		if ttft := p.metric("ttftP50"); p.Queue > 0 && p.Queue > ttft/2 {
+			pieces = append(pieces, Piece{
+				Kind: "ServerQueues", Text: fmt.Sprintf("from %s = %v on requests wait in the server's queue for more than half of their time to the first token%s: its KV cache or its largest batch is full; more replicas, shorter contexts or a larger share of GPU memory would help", axis.field(), value(i), where(l.others)),
+				Evidence: []string{fmt.Sprintf("%s: queued for %.3g s on average, TTFT p50 %.3g s", strings.Join(p.Runs, ", "), p.Queue, ttft)},
+			})
+			break
+		}
+	}
+	for _, i := range l.points {
+		if r.Points[i].Saturated {
+			pieces = append(pieces, Piece{Kind: "Saturated", Text: fmt.Sprintf("%s = %v is more than the servers take%s: requests in flight grew to the end of the window", axis.field(), value(i), where(l.others)), Evidence: []string{r.evidence(i, "requestThroughput")}})
+			break
+		}
+	}
+	return pieces
+}
+
+// byReason gathers the points whose verdict has a reason that holds one of the phrases.
+func (r *SweepResult) byReason(kind, text string, phrases ...string) []Piece {
+	var evidence []string
+	for i := range r.Points {
+		for _, reason := range r.Points[i].Reasons {
+			if slices.ContainsFunc(phrases, func(p string) bool { return strings.Contains(reason, p) }) {
+				evidence = append(evidence, fmt.Sprintf("%s: %s", strings.Join(r.Points[i].Runs, ", "), reason))
+				break
+			}
+		}
+	}
+	if len(evidence) == 0 {
+		return nil
+	}
+	const shown = 10
+	if more := len(evidence) - shown; more > 0 {
+		evidence = append(evidence[:shown], fmt.Sprintf("and %d more points", more))
+	}
+	return []Piece{{Kind: kind, Text: text, Evidence: evidence}}
+}
+
+// evidence names the runs of a point and what was measured.
+func (r *SweepResult) evidence(point int, metrics ...string) string {
+	p := &r.Points[point]
+	out := strings.Join(p.Runs, ", ") + ":"
+	for _, m := range metrics {
+		out += fmt.Sprintf(" %s %.4g", m, p.metric(m))
+	}
+	return out
+}
+
+// where says at which values of the other axes something holds.
+func where(others api.Values) string {
+	if len(others) == 0 {
+		return ""
+	}
+	return " (at " + valuesText(others) + ")"
+}
+
+func valuesText(values api.Values) string {
+	var parts []string
+	for _, path := range sortedKeys(values) {
+		parts = append(parts, lastField(path)+"="+text(values[path]))
+	}
+	return strings.Join(parts, ", ")
+}
