@@ -58,6 +58,7 @@ type Manager struct {
 	planning    *controller
 	grouping    *controller
 	sweeps      *controller
+	results     *controller
 	metrics     *metrics
 }
 
@@ -115,6 +116,8 @@ func New(cfg Config) (*Manager, error) {
 	m.grouping = newController("grouping", m.planner.reconcileSweep)
 	sweep := &sweepReconciler{store: cfg.Store, admit: cfg.Admit, log: cfg.Log}
 	m.sweeps = newController("sweep", sweep.reconcile)
+	results := &sweepReporter{store: cfg.Store, clusters: m.clusters, log: cfg.Log, written: map[types.UID]time.Time{}}
+	m.results = newController("results", results.reconcile)
 	m.clusters.changed = m.allocations.queue.Add
 	m.planner.wake, m.planner.wakeSweep = m.planning.queue.Add, m.grouping.queue.Add
 	return m, nil
@@ -134,7 +137,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		wg.Go(func() { errs <- m.follow(ctx, kind) })
 	}
 	wg.Go(func() { m.clusters.run(ctx) })
-	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping}
+	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping, m.results}
 	for _, c := range all {
 		for range workers {
 			wg.Go(func() { m.work(ctx, c) })
@@ -212,6 +215,7 @@ func (m *Manager) notice(obj api.Object, gone bool) {
 	case *api.BenchmarkSweep:
 		m.sweeps.queue.Add(name)
 		m.grouping.queue.Add(name)
+		m.results.queue.Add(name)
 	case *api.Allocation:
 		m.noticeAllocation(o, name, gone)
 	}

@@ -69,11 +69,11 @@ var sweepMetrics = []struct {
 	{"outputTokenThroughput", "tokens/s", func(t *Trial) float64 { return t.Summary.OutputTokenThroughput }},
 	{"tokensPerGPU", "tokens/s/GPU", func(t *Trial) float64 { return t.Summary.OutputTokenThroughput / float64(t.units()) }},
 	{"tokensPerUser", "tokens/s/user", func(t *Trial) float64 { return 1 / t.Summary.TPOTP50 }},
-	{"ttftP50", "s", func(t *Trial) float64 { return t.Summary.TTFTP50 }},
-	{"ttftP99", "s", func(t *Trial) float64 { return t.Summary.TTFTP99 }},
-	{"tpotP50", "s", func(t *Trial) float64 { return t.Summary.TPOTP50 }},
-	{"e2eP50", "s", func(t *Trial) float64 { return t.Summary.E2EP50 }},
-	{"e2eP99", "s", func(t *Trial) float64 { return t.Summary.E2EP99 }},
+	{"ttftP50", "s", func(t *Trial) float64 { return told(t.Summary.TTFTP50) }},
+	{"ttftP99", "s", func(t *Trial) float64 { return told(t.Summary.TTFTP99) }},
+	{"tpotP50", "s", func(t *Trial) float64 { return told(t.Summary.TPOTP50) }},
+	{"e2eP50", "s", func(t *Trial) float64 { return told(t.Summary.E2EP50) }},
+	{"e2eP99", "s", func(t *Trial) float64 { return told(t.Summary.E2EP99) }},
 	{"errorRate", "", func(t *Trial) float64 { return t.Summary.ErrorRate }},
 	{"goodputShare", "", func(t *Trial) float64 {
 		if t.Summary.GoodputShare == nil {
@@ -81,6 +81,14 @@ var sweepMetrics = []struct {
 		}
 		return *t.Summary.GoodputShare
 	}},
+}
+
+// told is a latency; of a run with too few requests for one, none.
+func told(seconds float64) float64 {
+	if seconds == 0 {
+		return math.NaN()
+	}
+	return seconds
 }
 
 // units are the GPUs of the servers, or their nodes where there are none.

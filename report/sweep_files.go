@@ -322,7 +322,11 @@ func statText(s Stat) string {
 	if s.CI95 == nil {
 		return fmt.Sprintf("%.4g", s.Mean)
 	}
-	return fmt.Sprintf("%.4g ± %.2g", s.Mean, (s.CI95[1]-s.CI95[0])/2)
+	half := (s.CI95[1] - s.CI95[0]) / 2
+	if half < 1e-6*math.Abs(s.Mean) {
+		half = 0 // what is left of rounding
+	}
+	return fmt.Sprintf("%.4g ± %.2g", s.Mean, half)
 }
 
 func found(v *float64) string {

@@ -242,8 +242,9 @@ type BenchmarkSweepStatus struct {
 	Limits []FoundLimit `json:"limits,omitempty"`
 	// Message says in a sentence what is going on.
 	Message string `json:"message,omitempty"`
-	// Folder holds the sweep's results: a table, plots, what they say.
-	Folder string `json:"folder,omitempty"`
+	// Folder holds the sweep's results: a table, plots, what they say. Reported is how many runs had ended when they were written.
+	Folder   string `json:"folder,omitempty"`
+	Reported int32  `json:"reported,omitempty"`
 	// StartTime is when the first run was made, CompletionTime when the last one ended.
 	StartTime      *metav1.Time `json:"startTime,omitempty"`
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`

@@ -159,7 +159,7 @@ func Live(obj Object) bool {
 	case *BenchmarkRun:
 		return deleted || !o.Status.Phase.Terminal()
 	case *BenchmarkSweep:
-		return deleted || o.Status.Phase != SweepCompleted || o.Status.ObservedGeneration != o.Generation
+		return deleted || o.Status.Phase != SweepCompleted || o.Status.ObservedGeneration != o.Generation || o.Status.Reported != o.Status.Ended()
 	case *Allocation:
 		return deleted || !o.Status.Phase.Terminal()
 	}

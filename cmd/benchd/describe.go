@@ -68,6 +68,10 @@ func describe(ctx context.Context, out io.Writer, c *client.Client, obj api.Obje
 	switch o := obj.(type) {
 	case *api.BenchmarkRun:
 		describeRun(p, o)
+	case *api.BenchmarkSweep:
+		if err := describeSweep(ctx, p, c, o); err != nil {
+			return err
+		}
 	case *api.Allocation:
 		describeAllocation(p, o)
 	case *api.Cluster:

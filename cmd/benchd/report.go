@@ -18,16 +18,26 @@ import (
 var formats = map[string]string{"md": report.ReportMD, "json": report.SummaryJSON, "csv": report.SummaryCSV}
 
 func newReportCommand(o *options) *cobra.Command {
-	var format, output, again string
+	var format, output, again, plots string
 	var files bool
 	cmd := &cobra.Command{
-		Use:   "report RUN|FOLDER",
-		Short: "Show a run's report, or make it again from the records",
+		Use:   "report RUN|FOLDER|sweep/NAME",
+		Short: "Show the report of a run or a sweep, or make a run's again from its records",
 		Long: `Show the report of a run, or of the folder of an attempt or of a 'benchd load'. With --again it is computed once more from
-the records, into a folder of its own: the same records give the same bytes.`,
-		Example: "  benchd report my-run\n  benchd report my-run --format json | jq .ttft.p99\n  benchd report my-run --files\n  benchd report ./benchd-load-20260101-120000 --again /tmp/once-more",
+the records, into a folder of its own: the same records give the same bytes.
+
+Of a sweep, show what its runs came to so far: points over repeats, best ones under the SLO, Pareto front, scaling, and what
+follows. --format takes md, json, csv (a row for each point), trials-csv and trials-json (a row for each run); --plots DIR writes
+figures as SVG.`,
+		Example: "  benchd report my-run\n  benchd report my-run --format json | jq .ttft.p99\n  benchd report my-run --files\n  benchd report ./benchd-load-20260101-120000 --again /tmp/once-more\n  benchd report sweep/my-sweep\n  benchd report sweep/my-sweep --plots figures",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if kind, names, err := objectArgs(args); err == nil && kind == api.KindBenchmarkSweep && len(names) == 1 {
+				return o.reportSweep(cmd, names[0], sweepReport{format, output, plots, files})
+			}
+			if plots != "" {
+				return exitError{exitInvalid, errors.New("--plots is for sweeps: name one, as in sweep/my-sweep")}
+			}
 			name, known := formats[format]
 			if !known {
 				return exitError{exitInvalid, fmt.Errorf("format %q is not known: use md, json or csv", format)}
@@ -52,7 +62,8 @@ the records, into a folder of its own: the same records give the same bytes.`,
 			return errors.Join(showReport(out, run, name), closeOutput())
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "md", "md, json or csv")
+	cmd.Flags().StringVar(&format, "format", "md", "md, json or csv; of a sweep also trials-csv and trials-json")
+	cmd.Flags().StringVar(&plots, "plots", "", "write a sweep's figures into this folder, as SVG")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of standard output")
 	cmd.Flags().StringVar(&again, "again", "", "compute the report again from the records, into this folder")
 	cmd.Flags().BoolVar(&files, "files", false, "list the run's files with size and SHA-256 instead")

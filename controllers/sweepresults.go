@@ -1,0 +1,95 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/report"
+	"github.com/benchd/benchd/store"
+)
+
+// sweepReporter keeps the folder of a sweep's results up to date while runs end. It reads all of a sweep's runs to do so, and so
+// does it at most once in a while, and once more at the end.
+type sweepReporter struct {
+	store    *store.Store
+	clusters *clusters
+	log      *slog.Logger
+
+	mu sync.Mutex
+	// written is when the results of each sweep were last written. It may be forgotten: they are then written sooner.
+	written map[types.UID]time.Time
+}
+
+// resultsEvery is how often the results of a sweep that goes on are written at most; with many runs, less often.
+const resultsEvery = 10 * time.Second
+
+func (r *sweepReporter) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
+	sweep, err := store.Get[*api.BenchmarkSweep](ctx, r.store, key.Namespace, key.Name)
+	if err != nil || sweep.DeletionTimestamp != nil {
+		return result{}, ignoreGone(err)
+	}
+	st := &sweep.Status
+	if st.Reported == st.Ended() {
+		return result{}, nil
+	}
+	r.mu.Lock()
+	last := r.written[sweep.UID]
+	r.mu.Unlock()
+	every := resultsEvery * time.Duration(1+st.Total/500)
+	if wait := time.Until(last.Add(every)); wait > 0 && st.Phase != api.SweepCompleted {
+		return result{after: wait}, nil
+	}
+	folder, err := r.write(ctx, sweep)
+	if err != nil {
+		if _, message, is := fileProblem(err); is {
+			r.log.Warn("the results of a sweep could not be written, will be repeated", "sweep", key.String(), "error", message)
+			return result{after: fileRetry}, nil
+		}
+		return result{}, err
+	}
+	r.mu.Lock()
+	r.written[sweep.UID] = time.Now()
+	r.mu.Unlock()
+	return result{}, updateSweep(ctx, r.store, sweep, func(_ *store.Tx, s *api.BenchmarkSweep) error {
+		s.Status.Folder, s.Status.Reported = folder, st.Ended()
+		return nil
+	})
+}
+
+// write computes the results from the runs that there are, and writes them.
+func (r *sweepReporter) write(ctx context.Context, sweep *api.BenchmarkSweep) (string, error) {
+	cluster := sweep.Spec.Template.Spec.Cluster
+	if cluster == "" {
+		cluster = api.ClusterNameDefault
+	}
+	p, err := r.clusters.get(ctx, cluster)
+	if err != nil {
+		return "", err
+	}
+	owned, err := r.store.Owned(ctx, string(sweep.UID))
+	if err != nil {
+		return "", err
+	}
+	var trials []report.Trial
+	for _, obj := range owned {
+		run, ok := obj.(*api.BenchmarkRun)
+		if !ok {
+			continue
+		}
+		t, err := report.TrialOf(run)
+		if err != nil {
+			return "", err
+		}
+		trials = append(trials, t)
+	}
+	folder := filepath.Join(p.workdir(), sweep.Namespace, "sweeps", fmt.Sprintf("%s-%.8s", sweep.Name, sweep.UID))
+	_, err = report.WriteSweep(folder, report.Sweep(sweep, trials))
+	return folder, err
+}
