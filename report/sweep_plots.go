@@ -57,15 +57,17 @@ type figure struct {
 func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Padding, p.Legend.XOffs = vg.Millimeter, 2*vg.Millimeter
+	p.Title.Padding = 2 * vg.Millimeter
 	p.Add(plotter.NewGrid())
 	return p
 }
 
-// scaleAxis takes a logarithmic scale where values span two orders of magnitude, and no value is beneath it.
-func scaleAxis(a *plot.Axis, values []float64) {
+// scaleAxis takes a logarithmic scale where values span so many times the least, and no value is beneath it.
+func scaleAxis(a *plot.Axis, values []float64, times float64) {
 	least, most := slices.Min(values), slices.Max(values)
-	if least > 0 && most/least >= 100 {
+	if least > 0 && most/least >= times {
 		a.Scale, a.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 		a.Min, a.Max = least/1.2, most*1.2
 		return
@@ -124,8 +126,11 @@ func (r *SweepResult) linePlot(files map[string][]byte, name string, axis *Axis,
 			xs, ys = append(xs, at.X), append(ys, at.Y)
 		}
 	}
-	scaleAxis(&p.X, xs)
-	scaleAxis(&p.Y, ys)
+	scaleAxis(&p.X, xs, 10) // loads are mostly doubled from point to point
+	scaleAxis(&p.Y, ys, 100)
+	if len(axis.Values) <= maxTicks {
+		p.X.Tick.Marker = ticksAt(axis)
+	}
 	_, logarithmic := p.Y.Scale.(plot.LogScale)
 	floor := p.Y.Min // an interval that reaches further down cannot be drawn on a logarithmic scale
 	for i, c := range all {
@@ -153,6 +158,18 @@ func (r *SweepResult) linePlot(files map[string][]byte, name string, axis *Axis,
 		p.Y.Min = min(0, p.Y.Min)
 	}
 	return save(files, name, p)
+}
+
+// maxTicks of an axis are each one of its values.
+const maxTicks = 12
+
+func ticksAt(a *Axis) plot.ConstantTicks {
+	var ticks plot.ConstantTicks
+	for _, v := range a.Values {
+		x, _ := v.(float64)
+		ticks = append(ticks, plot.Tick{Value: x, Label: text(v)})
+	}
+	return ticks
 }
 
 // grid is a heat map's values, by the indices of two axes.
