@@ -59,6 +59,7 @@ type Manager struct {
 	grouping    *controller
 	sweeps      *controller
 	results     *controller
+	schedules   *controller
 	metrics     *metrics
 }
 
@@ -118,6 +119,8 @@ func New(cfg Config) (*Manager, error) {
 	m.sweeps = newController("sweep", sweep.reconcile)
 	results := &sweepReporter{store: cfg.Store, clusters: m.clusters, log: cfg.Log, written: map[types.UID]time.Time{}}
 	m.results = newController("results", results.reconcile)
+	schedule := &scheduleReconciler{store: cfg.Store, admit: cfg.Admit, now: time.Now}
+	m.schedules = newController("schedule", schedule.reconcile)
 	m.clusters.changed = m.allocations.queue.Add
 	m.planner.wake, m.planner.wakeSweep = m.planning.queue.Add, m.grouping.queue.Add
 	return m, nil
@@ -132,12 +135,13 @@ func (m *Manager) Run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	errs := make(chan error, 3)
-	for _, kind := range []string{api.KindBenchmarkRun, api.KindBenchmarkSweep, api.KindAllocation} {
+	kinds := []string{api.KindBenchmarkRun, api.KindBenchmarkSweep, api.KindBenchmarkSchedule, api.KindAllocation}
+	errs := make(chan error, len(kinds))
+	for _, kind := range kinds {
 		wg.Go(func() { errs <- m.follow(ctx, kind) })
 	}
 	wg.Go(func() { m.clusters.run(ctx) })
-	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping, m.results}
+	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping, m.results, m.schedules}
 	for _, c := range all {
 		for range workers {
 			wg.Go(func() { m.work(ctx, c) })
@@ -216,6 +220,9 @@ func (m *Manager) notice(obj api.Object, gone bool) {
 		m.sweeps.queue.Add(name)
 		m.grouping.queue.Add(name)
 		m.results.queue.Add(name)
+		m.noticeMade(o, name.Namespace)
+	case *api.BenchmarkSchedule:
+		m.schedules.queue.Add(name)
 	case *api.Allocation:
 		m.noticeAllocation(o, name, gone)
 	}
@@ -229,6 +236,7 @@ func (m *Manager) noticeRun(run *api.BenchmarkRun, name types.NamespacedName, go
 	if ref := run.Status.AllocationRef; ref != nil {
 		m.allocations.queue.Add(types.NamespacedName{Namespace: name.Namespace, Name: ref.Name})
 	}
+	m.noticeMade(run, name.Namespace)
 	sweep := metav1.GetControllerOfNoCopy(run)
 	if sweep == nil || sweep.Kind != api.KindBenchmarkSweep {
 		m.planning.queue.Add(name)
@@ -238,6 +246,13 @@ func (m *Manager) noticeRun(run *api.BenchmarkRun, name types.NamespacedName, go
 	m.grouping.queue.Add(owner)
 	if gone || run.Status.Phase.Terminal() {
 		m.sweeps.queue.Add(owner)
+	}
+}
+
+// noticeMade wakes the schedule that made an object which may have ended.
+func (m *Manager) noticeMade(obj api.Object, namespace string) {
+	if owner := metav1.GetControllerOfNoCopy(obj); owner != nil && owner.Kind == api.KindBenchmarkSchedule {
+		m.schedules.queue.Add(types.NamespacedName{Namespace: namespace, Name: owner.Name})
 	}
 }
 

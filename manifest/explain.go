@@ -19,6 +19,7 @@ var aliases = map[string]string{
 	"benchmarkrun": v1alpha1.KindBenchmarkRun, "benchmarkruns": v1alpha1.KindBenchmarkRun,
 	"allocation": v1alpha1.KindAllocation, "allocations": v1alpha1.KindAllocation,
 	"sweep": v1alpha1.KindBenchmarkSweep, "sweeps": v1alpha1.KindBenchmarkSweep, "bs": v1alpha1.KindBenchmarkSweep,
+	"schedule": v1alpha1.KindBenchmarkSchedule, "schedules": v1alpha1.KindBenchmarkSchedule, "bsched": v1alpha1.KindBenchmarkSchedule,
 	"template": v1alpha1.KindServiceTemplate, "templates": v1alpha1.KindServiceTemplate, "servicetemplate": v1alpha1.KindServiceTemplate,
 	"cluster": v1alpha1.KindCluster, "clusters": v1alpha1.KindCluster,
 }

@@ -24,7 +24,7 @@ func TestExplain(t *testing.T) {
 		"run.spec.container.env": "KIND:     BenchmarkRun\nVERSION:  benchd.dev/v1alpha1\nFIELD:    spec.container.env <map of string>\n\n" +
 			"Env is added to the environment of the service. It is stored and shown: secrets\nbelong into `secrets`.\n",
 		"rnu":                         `"rnu" is not a kind; did you mean "run"?`,
-		"gadget":                      `"gadget" is not a kind: use BenchmarkRun, BenchmarkSweep, ServiceTemplate, Allocation or Cluster`,
+		"gadget":                      `"gadget" is not a kind: use BenchmarkRun, BenchmarkSweep, BenchmarkSchedule, ServiceTemplate, Allocation or Cluster`,
 		"run.spec.workload.durration": `BenchmarkRun.spec.workload has no field "durration"; did you mean "duration"?`,
 		"cluster.spec.type.x":         `Cluster.spec.type has no fields, so there is no "x" in it`,
 		"run.foo":                     `BenchmarkRun has no field "foo": use apiVersion, kind, metadata, spec or status`,

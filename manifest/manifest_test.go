@@ -51,7 +51,7 @@ func TestReadErrors(t *testing.T) {
 		}},
 		"nothing known": {"foo: bar", []string{
 			`r.yaml:1:1: apiVersion: is required: write apiVersion: benchd.dev/v1alpha1`,
-			`r.yaml:1:1: kind: is required: use BenchmarkRun, BenchmarkSweep, ServiceTemplate, Allocation or Cluster`,
+			`r.yaml:1:1: kind: is required: use BenchmarkRun, BenchmarkSweep, BenchmarkSchedule, ServiceTemplate, Allocation or Cluster`,
 		}},
 		"a misspelt kind and version": {"apiVersion: benchd.dev/v1\nkind: benchmarkrun\nmetadata:\n  name: a\n", []string{
 			`r.yaml:1:1: spec.service.name: is required: name the inference service, such as dummy`,
@@ -273,7 +273,7 @@ func TestDecode(t *testing.T) {
 		"two values":                {"BenchmarkRun", `{` + spec + `{}`, `holds 2 objects, wants one`},
 		"nothing":                   {"BenchmarkRun", ``, `holds 0 objects, wants one`},
 		"YAML":                      {"BenchmarkRun", `a: b`, `is not valid JSON: invalid character 'a' looking for beginning of value`},
-		"a kind without a schema":   {"Event", `{}`, `kind: "Event" cannot be written: use BenchmarkRun, BenchmarkSweep, ServiceTemplate, Allocation or Cluster`},
+		"a kind without a schema":   {"Event", `{}`, `kind: "Event" cannot be written: use BenchmarkRun, BenchmarkSweep, BenchmarkSchedule, ServiceTemplate, Allocation or Cluster`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

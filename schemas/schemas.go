@@ -30,7 +30,7 @@ const BaseID = "https://benchd.dev/schemas/v1alpha1/"
 
 // Kinds lists the kinds that have a schema, the ones that users write first.
 func Kinds() []string {
-	return []string{"BenchmarkRun", "BenchmarkSweep", "ServiceTemplate", "Allocation", "Cluster"}
+	return []string{"BenchmarkRun", "BenchmarkSweep", "BenchmarkSchedule", "ServiceTemplate", "Allocation", "Cluster"}
 }
 
 // For returns the JSON Schema of a kind.

@@ -23,7 +23,7 @@ func TestFor(t *testing.T) {
 		compile(t, kind, data)
 	}
 	_, err := schemas.For("Event")
-	if diff := cmp.Diff(`kind "Event" has no schema: use one of BenchmarkRun, BenchmarkSweep, ServiceTemplate, Allocation, Cluster`, err.Error()); diff != "" {
+	if diff := cmp.Diff(`kind "Event" has no schema: use one of BenchmarkRun, BenchmarkSweep, BenchmarkSchedule, ServiceTemplate, Allocation, Cluster`, err.Error()); diff != "" {
 		t.Errorf("For(Event) (-want +got):\n%s", diff)
 	}
 }

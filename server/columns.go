@@ -6,6 +6,7 @@ import (
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
@@ -41,6 +42,33 @@ var sweepColumns = []column{
 	{name: "Node-h", description: "Node-hours of Allocations that have ended", cell: cell(func(s *api.BenchmarkSweep) any { return significant(s.Status.NodeHours) })},
 	{name: "Cancelled", description: "How many were cancelled", wide: true, cell: cell(func(s *api.BenchmarkSweep) any { return int64(s.Status.Cancelled) })},
 	{name: "Message", description: "What is going on", wide: true, cell: cell(func(s *api.BenchmarkSweep) any { return s.Status.Message })},
+}
+
+var scheduleColumns = []column{
+	nameColumn,
+	{name: "Schedule", description: "Cron line", cell: cell(func(s *api.BenchmarkSchedule) any { return s.Spec.Schedule })},
+	{name: "Suspend", description: "Whether it makes nothing", cell: cell(func(s *api.BenchmarkSchedule) any { return s.Spec.Suspend })},
+	{name: "Active", description: "How many of those it made have not ended", cell: cell(func(s *api.BenchmarkSchedule) any { return int64(len(s.Status.Active)) })},
+	{name: "Last", description: "Time since the last time of the line", cell: scheduleTime(func(s *api.BenchmarkSchedule) *metav1.Time { return s.Status.LastScheduleTime })},
+	{name: "Next", description: "When the next one is due", cell: cell(func(s *api.BenchmarkSchedule) any {
+		if s.Status.NextScheduleTime == nil {
+			return none
+		}
+		return s.Status.NextScheduleTime.Format(time.DateTime)
+	})},
+	ageColumn,
+	{name: "Message", description: "What is going on", wide: true, cell: cell(func(s *api.BenchmarkSchedule) any { return s.Status.Message })},
+}
+
+// scheduleTime shows how long ago something was.
+func scheduleTime(of func(*api.BenchmarkSchedule) *metav1.Time) func(api.Object, time.Time) any {
+	return func(obj api.Object, now time.Time) any {
+		s, ok := obj.(*api.BenchmarkSchedule)
+		if !ok || of(s) == nil {
+			return none
+		}
+		return age(*of(s), now)
+	}
 }
 
 var templateColumns = []column{

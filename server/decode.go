@@ -69,6 +69,9 @@ func sameSpec(old, updated api.Object) bool {
 	case *api.BenchmarkSweep:
 		u, ok := updated.(*api.BenchmarkSweep)
 		return ok && equality.Semantic.DeepEqual(o.Spec, u.Spec)
+	case *api.BenchmarkSchedule:
+		u, ok := updated.(*api.BenchmarkSchedule)
+		return ok && equality.Semantic.DeepEqual(o.Spec, u.Spec)
 	case *api.ServiceTemplate:
 		u, ok := updated.(*api.ServiceTemplate)
 		return ok && equality.Semantic.DeepEqual(o.Spec, u.Spec)

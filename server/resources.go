@@ -45,6 +45,10 @@ var resources = []resource{
 		short: []string{"sweep", "sweeps", "bs"}, categories: []string{"all", "benchd"}, namespaced: true, writers: users, columns: sweepColumns,
 	},
 	{
+		version: api.GroupVersion, kind: api.KindBenchmarkSchedule, plural: "benchmarkschedules", singular: "benchmarkschedule",
+		short: []string{"schedule", "schedules", "bsched"}, categories: []string{"all", "benchd"}, namespaced: true, writers: users, columns: scheduleColumns,
+	},
+	{
 		version: api.GroupVersion, kind: api.KindServiceTemplate, plural: "servicetemplates", singular: "servicetemplate",
 		short: []string{"template", "templates"}, categories: []string{"benchd"}, namespaced: true, writers: users, columns: templateColumns,
 	},

@@ -83,6 +83,8 @@ func begin(obj api.Object) {
 		}
 	case *api.BenchmarkSweep:
 		o.Status = api.BenchmarkSweepStatus{}
+	case *api.BenchmarkSchedule:
+		o.Status = api.BenchmarkScheduleStatus{}
 	case *api.Cluster:
 		o.Status = api.ClusterStatus{}
 	}

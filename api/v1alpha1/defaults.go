@@ -27,6 +27,8 @@ func SetDefaults(obj Object) {
 		setRunDefaults(o)
 	case *BenchmarkSweep:
 		setSweepDefaults(o)
+	case *BenchmarkSchedule:
+		setScheduleDefaults(o)
 	case *ServiceTemplate:
 		setDefault(&o.Spec.API, APIChat)
 	case *Cluster:

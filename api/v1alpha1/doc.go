@@ -15,12 +15,13 @@ var GroupVersion = schema.GroupVersion{Group: "benchd.dev", Version: "v1alpha1"}
 
 // Names of the kinds, as they stand in a manifest's `kind`.
 const (
-	KindBenchmarkRun    = "BenchmarkRun"
-	KindBenchmarkSweep  = "BenchmarkSweep"
-	KindServiceTemplate = "ServiceTemplate"
-	KindAllocation      = "Allocation"
-	KindCluster         = "Cluster"
-	KindEvent           = "Event"
+	KindBenchmarkRun      = "BenchmarkRun"
+	KindBenchmarkSweep    = "BenchmarkSweep"
+	KindBenchmarkSchedule = "BenchmarkSchedule"
+	KindServiceTemplate   = "ServiceTemplate"
+	KindAllocation        = "Allocation"
+	KindCluster           = "Cluster"
+	KindEvent             = "Event"
 )
 
 // Label and annotation keys that benchd sets or reads.
@@ -42,6 +43,7 @@ type Object interface {
 var (
 	_ Object = (*BenchmarkRun)(nil)
 	_ Object = (*BenchmarkSweep)(nil)
+	_ Object = (*BenchmarkSchedule)(nil)
 	_ Object = (*ServiceTemplate)(nil)
 	_ Object = (*Allocation)(nil)
 	_ Object = (*Cluster)(nil)
@@ -56,6 +58,8 @@ func New(kind string) Object {
 		obj = &BenchmarkRun{}
 	case KindBenchmarkSweep:
 		obj = &BenchmarkSweep{}
+	case KindBenchmarkSchedule:
+		obj = &BenchmarkSchedule{}
 	case KindServiceTemplate:
 		obj = &ServiceTemplate{}
 	case KindAllocation:
@@ -78,6 +82,8 @@ func KindOf(obj Object) string {
 		return KindBenchmarkRun
 	case *BenchmarkSweep:
 		return KindBenchmarkSweep
+	case *BenchmarkSchedule:
+		return KindBenchmarkSchedule
 	case *ServiceTemplate:
 		return KindServiceTemplate
 	case *Allocation:
@@ -134,17 +140,18 @@ type ObjectRef struct {
 
 // resources maps a kind to the plural that its URL carries.
 var resources = map[string]string{
-	KindBenchmarkRun:    "benchmarkruns",
-	KindBenchmarkSweep:  "benchmarksweeps",
-	KindServiceTemplate: "servicetemplates",
-	KindAllocation:      "allocations",
-	KindCluster:         "clusters",
-	KindEvent:           "events",
+	KindBenchmarkRun:      "benchmarkruns",
+	KindBenchmarkSweep:    "benchmarksweeps",
+	KindBenchmarkSchedule: "benchmarkschedules",
+	KindServiceTemplate:   "servicetemplates",
+	KindAllocation:        "allocations",
+	KindCluster:           "clusters",
+	KindEvent:             "events",
 }
 
 // Kinds lists every kind, the ones that users write first.
 func Kinds() []string {
-	return []string{KindBenchmarkRun, KindBenchmarkSweep, KindServiceTemplate, KindAllocation, KindCluster, KindEvent}
+	return []string{KindBenchmarkRun, KindBenchmarkSweep, KindBenchmarkSchedule, KindServiceTemplate, KindAllocation, KindCluster, KindEvent}
 }
 
 // Resource returns the kind's plural as it stands in URLs and errors.
@@ -162,6 +169,8 @@ func Live(obj Object) bool {
 		return deleted || o.Status.Phase != SweepCompleted || o.Status.ObservedGeneration != o.Generation || o.Status.Reported != o.Status.Ended()
 	case *Allocation:
 		return deleted || !o.Status.Phase.Terminal()
+	case *BenchmarkSchedule:
+		return true
 	}
 	return false
 }

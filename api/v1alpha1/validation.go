@@ -40,6 +40,10 @@ func Validate(obj Object) field.ErrorList {
 		spec := field.NewPath("spec")
 		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)
 		errs = append(errs, validateSweepSpec(&o.Spec, spec)...)
+	case *BenchmarkSchedule:
+		spec := field.NewPath("spec")
+		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)
+		errs = append(errs, validateScheduleSpec(&o.Spec, spec)...)
 	case *ServiceTemplate:
 		spec := field.NewPath("spec")
 		errs = append(errs, validateStrings(reflect.ValueOf(o.Spec), spec)...)

@@ -28,6 +28,8 @@ func admit(obj api.Object, find lookup) field.ErrorList {
 		return admitRun(o.Namespace, &o.Spec, find)
 	case *api.BenchmarkSweep:
 		return admitSweep(o, find)
+	case *api.BenchmarkSchedule:
+		return admitSchedule(o, find)
 	case *api.ServiceTemplate:
 		errs := services.ValidateTemplate(&o.Spec, field.NewPath("spec"))
 		if services.Known(o.Name) {
@@ -50,6 +52,33 @@ func admitRun(namespace string, s *api.BenchmarkRunSpec, find lookup) field.Erro
 	}
 	services.SetDefaults(s)
 	return append(services.Validate(s), controllers.ValidateNodelists(s)...)
+}
+
+// admitSchedule checks the cron line, and what the schedule makes as if it were applied.
+func admitSchedule(s *api.BenchmarkSchedule, find lookup) field.ErrorList {
+	var errs field.ErrorList
+	at := field.NewPath("spec", "template")
+	if err := plan.CheckSchedule(s.Spec.Schedule, s.Spec.TimeZone); err != nil && s.Spec.Schedule != "" {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "schedule"), s.Spec.Schedule, err.Error()))
+	}
+	var made api.Object
+	switch t := &s.Spec.Template; {
+	case t.Run != nil:
+		made, at = &api.BenchmarkRun{Spec: *t.Run}, at.Child("run")
+	case t.Sweep != nil:
+		made, at = &api.BenchmarkSweep{Spec: *t.Sweep}, at.Child("sweep")
+	default:
+		return errs // told by its shape
+	}
+	made.GetObjectKind().SetGroupVersionKind(api.GroupVersion.WithKind(api.KindOf(made)))
+	made.SetNamespace(s.Namespace)
+	made.SetName("made")
+	api.SetDefaults(made)
+	for _, e := range append(api.Validate(made), admit(made, find)...) {
+		e.Field = at.String() + strings.TrimPrefix(e.Field, "spec")
+		errs = append(errs, e)
+	}
+	return errs
 }
 
 // admitSweep checks the runs that a sweep will make.

@@ -36,8 +36,8 @@ or deleted (benchd delete), which ends all its runs.`,
 
 func newSuspendCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "suspend sweep/NAME…",
-		Short: "Begin no further runs of a sweep; the one under way goes on, nodes with nothing to measure are given back",
+		Use:   "suspend sweep/NAME…|schedule/NAME…",
+		Short: "Begin no further runs of a sweep or a schedule; those under way go on, nodes with nothing to measure are given back",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.suspend(cmd, args, true, "is suspended: runs under way go on to their end")
@@ -47,8 +47,8 @@ func newSuspendCommand(o *options) *cobra.Command {
 
 func newResumeCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "resume sweep/NAME…",
-		Short: "Go on with a sweep that was suspended",
+		Use:   "resume sweep/NAME…|schedule/NAME…",
+		Short: "Go on with a sweep or a schedule that was suspended",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.suspend(cmd, args, false, "goes on")
@@ -62,8 +62,8 @@ func (o *options) suspend(cmd *cobra.Command, args []string, to bool, said strin
 	if err != nil {
 		return err
 	}
-	if kind != api.KindBenchmarkSweep {
-		return exitError{exitInvalid, fmt.Errorf("a %s cannot be suspended: name a sweep, as in sweep/my-sweep", word(kind))}
+	if kind != api.KindBenchmarkSweep && kind != api.KindBenchmarkSchedule {
+		return exitError{exitInvalid, fmt.Errorf("a %s cannot be suspended: name a sweep or a schedule, as in sweep/my-sweep", word(kind))}
 	}
 	return o.patchSpecs(cmd, args, map[string]any{"suspend": to}, func(api.Object) string { return said })
 }

@@ -26,12 +26,13 @@ func (o *options) register(root *cobra.Command) {
 
 // aliases are the words for a kind on the command line.
 var aliases = map[string][]string{
-	api.KindBenchmarkRun:    {"run", "runs", "br", "benchmarkrun", "benchmarkruns"},
-	api.KindBenchmarkSweep:  {"sweep", "sweeps", "bs", "benchmarksweep", "benchmarksweeps"},
-	api.KindServiceTemplate: {"template", "templates", "servicetemplate", "servicetemplates"},
-	api.KindAllocation:      {"allocation", "allocations", "alloc", "allocs"},
-	api.KindCluster:         {"cluster", "clusters"},
-	api.KindEvent:           {"event", "events", "ev"},
+	api.KindBenchmarkRun:      {"run", "runs", "br", "benchmarkrun", "benchmarkruns"},
+	api.KindBenchmarkSweep:    {"sweep", "sweeps", "bs", "benchmarksweep", "benchmarksweeps"},
+	api.KindBenchmarkSchedule: {"schedule", "schedules", "bsched", "benchmarkschedule", "benchmarkschedules"},
+	api.KindServiceTemplate:   {"template", "templates", "servicetemplate", "servicetemplates"},
+	api.KindAllocation:        {"allocation", "allocations", "alloc", "allocs"},
+	api.KindCluster:           {"cluster", "clusters"},
+	api.KindEvent:             {"event", "events", "ev"},
 }
 
 // kindOf finds the kind that a word on the command line means.
@@ -41,7 +42,7 @@ func kindOf(word string) (string, error) {
 			return kind, nil
 		}
 	}
-	return "", exitError{exitInvalid, fmt.Errorf("%q is not a kind of object: use runs, sweeps, templates, allocations, clusters or events", word)}
+	return "", exitError{exitInvalid, fmt.Errorf("%q is not a kind of object: use runs, sweeps, schedules, templates, allocations, clusters or events", word)}
 }
 
 // objectArgs reads `KIND NAME…`, `KIND/NAME…`, or `NAME…` alone, which means runs.

@@ -1,0 +1,207 @@
+package controllers
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/store"
+)
+
+// scheduleBench is a nightly schedule in a store, its reconciler, and a clock that is only thought.
+type scheduleBench struct {
+	*testing.T
+	store *store.Store
+	r     *scheduleReconciler
+	now   time.Time
+	// fail makes writes fail from now on: a control plane that is killed.
+	fail bool
+}
+
+func newScheduleBench(t *testing.T, change func(*api.BenchmarkScheduleSpec)) *scheduleBench {
+	t.Helper()
+	b := &scheduleBench{T: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	guard := func() error {
+		if b.fail {
+			return errors.New("killed")
+		}
+		return nil
+	}
+	st, err := store.Open(filepath.Join(t.TempDir(), "benchd.db"), store.Options{Now: func() time.Time { return b.now }, Guard: guard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b.store = st
+	b.r = &scheduleReconciler{store: st, admit: func(api.Object) field.ErrorList { return nil }, now: func() time.Time { return b.now }}
+	s := &api.BenchmarkSchedule{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "nightly"}}
+	s.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSchedule))
+	run := validRun().Spec
+	s.Spec = api.BenchmarkScheduleSpec{Schedule: "0 2 * * *", TimeZone: "UTC", Template: api.ScheduleTemplate{Run: &run, Labels: map[string]string{"team": "x"}}}
+	if change != nil {
+		change(&s.Spec)
+	}
+	api.SetDefaults(s)
+	if err := st.Create(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// at reconciles at a time and returns the status and when to look again.
+func (b *scheduleBench) at(day, hour int) (api.BenchmarkScheduleStatus, time.Duration) {
+	b.Helper()
+	b.now = time.Date(2026, 3, day, hour, 0, 0, 0, time.UTC)
+	res, err := b.r.reconcile(b.Context(), types.NamespacedName{Namespace: "default", Name: "nightly"})
+	if err != nil && !b.fail {
+		b.Fatal(err)
+	}
+	s, err := store.Get[*api.BenchmarkSchedule](b.Context(), b.store, "default", "nightly")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s.Status, res.after
+}
+
+func (b *scheduleBench) runs() []*api.BenchmarkRun {
+	b.Helper()
+	list, err := b.store.List(b.Context(), api.KindBenchmarkRun, store.ListOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var runs []*api.BenchmarkRun
+	for _, obj := range list.Items {
+		runs = append(runs, obj.(*api.BenchmarkRun))
+	}
+	return runs
+}
+
+// end ends all runs that have not.
+func (b *scheduleBench) end(phase api.RunPhase) {
+	b.Helper()
+	for _, run := range b.runs() {
+		if run.Status.Phase.Terminal() {
+			continue
+		}
+		at := metav1.NewTime(b.now)
+		run.Status.Phase, run.Status.CompletionTime = phase, &at
+		if err := b.store.PutStatus(b.Context(), run); err != nil {
+			b.Fatal(err)
+		}
+		run.Finalizers = nil
+		if err := b.store.Put(b.Context(), run); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestScheduleMakesARunEachNight(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nil)
+	if st, after := b.at(1, 13); st.NextScheduleTime == nil || after != maxTimer || len(b.runs()) != 0 {
+		t.Errorf("before the first night: %+v, again after %s", st, after)
+	}
+	st, _ := b.at(2, 2)
+	runs := b.runs()
+	if len(runs) != 1 || runs[0].Name != "nightly-20260302-0200" || runs[0].Labels["team"] != "x" || len(st.Active) != 1 || st.Made != 1 {
+		t.Fatalf("the first night: %+v, %d runs", st, len(runs))
+	}
+	if st, _ := b.at(2, 3); st.Made != 1 || len(b.runs()) != 1 {
+		t.Errorf("an hour later: %+v", st)
+	}
+	b.end(api.RunCompleted)
+	if st, _ := b.at(3, 2); st.Made != 2 || len(st.Active) != 1 || st.LastSuccessfulTime == nil {
+		t.Errorf("the second night: %+v", st)
+	}
+}
+
+func TestScheduleThatWasAway(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nil)
+	if st, _ := b.at(5, 9); st.Made != 1 || st.Missed != 3 || len(b.runs()) != 1 {
+		t.Errorf("four nights at once: %+v", st)
+	}
+	late := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) { s.StartingDeadline = &metav1.Duration{Duration: 6 * time.Hour} })
+	if st, _ := late.at(5, 9); st.Made != 0 || st.Missed != 4 || !strings.Contains(st.Message, "startingDeadline") {
+		t.Errorf("too late: %+v", st)
+	}
+	suspended := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) { s.Suspend = true })
+	if st, _ := suspended.at(5, 9); st.Made != 0 || st.Missed != 0 || st.NextScheduleTime != nil {
+		t.Errorf("suspended: %+v", st)
+	}
+}
+
+func TestScheduleConcurrency(t *testing.T) {
+	t.Parallel()
+	for policy, want := range map[api.ConcurrencyPolicy][3]int{api.ConcurrencyForbid: {1, 1, 0}, api.ConcurrencyAllow: {2, 0, 0}, api.ConcurrencyReplace: {2, 0, 1}} {
+		b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) { s.ConcurrencyPolicy = policy })
+		b.at(2, 2)
+		st, _ := b.at(3, 2)
+		cancelled := 0
+		for _, run := range b.runs() {
+			if run.Spec.Cancel && strings.HasPrefix(run.Annotations[api.AnnotationCancelReason], "Replaced: ") {
+				cancelled++
+			}
+		}
+		if got := [3]int{int(st.Made), int(st.Missed), cancelled}; got != want {
+			t.Errorf("%s: made, missed, cancelled are %v, want %v", policy, got, want)
+		}
+	}
+}
+
+// A control plane that is killed makes nothing twice: what is made and that it was made are one transaction.
+func TestScheduleKilled(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nil)
+	b.fail = true
+	b.at(2, 2)
+	if len(b.runs()) != 0 {
+		t.Fatal("a run without its status")
+	}
+	b.fail = false
+	if st, _ := b.at(2, 2); st.Made != 1 || len(b.runs()) != 1 {
+		t.Errorf("once it is back: %+v, %d runs", st, len(b.runs()))
+	}
+}
+
+func TestScheduleHistory(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) {
+		two, one := int32(2), int32(1)
+		s.SuccessfulHistoryLimit, s.FailedHistoryLimit = &two, &one
+	})
+	for day := 2; day < 12; day++ {
+		b.at(day, 2)
+		phase := api.RunCompleted
+		if day%2 == 1 {
+			phase = api.RunFailed
+		}
+		if day == 2 {
+			run := b.runs()[0]
+			metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationPin, "")
+			if err := b.store.Put(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.end(phase)
+	}
+	b.at(11, 12)
+	var kept []string
+	for _, run := range b.runs() {
+		kept = append(kept, strings.TrimPrefix(run.Name, "nightly-202603"))
+	}
+	if got := strings.Join(kept, " "); got != "02-0200 08-0200 10-0200 11-0200" {
+		t.Errorf("kept %s, want the pinned one, the last two that completed and the last that failed", got)
+	}
+}
