@@ -156,8 +156,10 @@ func (a *agent) serve(ctx context.Context) error {
 	defer a.cleanUp() // once all processes have ended
 	processes := newProcesses(a.manifest.GraceTime.Duration, a.log)
 	defer processes.stopAll()
+	serving, end := context.WithCancel(ctx)
+	defer end() // before the processes are ended, for none of them then ends by itself
 	for _, s := range a.servers {
-		go s.run(ctx, processes)
+		go s.run(serving, processes)
 	}
 	defer a.exec.Stop() // before the servers go, so that the records are whole
 
