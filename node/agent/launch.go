@@ -196,7 +196,7 @@ func (s *server) started(p services.Process, command container.Command, proc *pr
 	s.state.PID, s.state.Command = proc.cmd.Process.Pid, command.Args
 	s.state.Env = map[string]string{}
 	for name, value := range command.Env {
-		if slices.Contains(s.agent.secretValues(), value) || services.SecretVariable(name) {
+		if services.SecretVariable(name) || slices.ContainsFunc(s.agent.secretValues(), func(secret string) bool { return strings.Contains(value, secret) }) {
 			value = "***"
 		}
 		s.state.Env[name] = value
