@@ -3,6 +3,8 @@ package services
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +150,27 @@ func TestPrepareOfADummy(t *testing.T) {
 		s.Close()
 		if got.Version != tc.version || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) || key != "Bearer k/version" {
 			t.Errorf("%s: %+v, %v; asked with %q", name, got, err, key)
+		}
+	}
+}
+
+// Whatever its port, a server of TGI is given others that exist, and two of a node are given none twice.
+func TestPortsOfTGI(t *testing.T) {
+	for _, port := range []int32{1024, 3000, 45535, 45536, 65000, 65535} {
+		seen := map[string]bool{}
+		for p := port; p < port+2 && p < 1<<16; p++ {
+			processes, err := tgi.Launch(Launch{Spec: api.ServiceSpec{Model: "m"}, Address: "10.0.0.1", Port: p, Scratch: "/tmp/s"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := processes[0].Args
+			master := args[slices.Index(args, "--master-port")+1]
+			for _, given := range []string{strconv.Itoa(int(p)), master, processes[0].Env["PROMETHEUS_PORT"]} {
+				if n, err := strconv.Atoi(given); err != nil || n < 1024 || n > 65535 || seen[given] {
+					t.Errorf("port %d: %q is no port, or given twice", p, given)
+				}
+				seen[given] = true
+			}
 		}
 	}
 }
