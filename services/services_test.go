@@ -174,3 +174,30 @@ func TestPortsOfTGI(t *testing.T) {
 		}
 	}
 }
+
+// The ports that the nodes of a server use among themselves are not the server's.
+func TestPortsOfServersOnSeveralNodes(t *testing.T) {
+	mp := map[string]any{"backend": "mp"}
+	port := func(n int32) func(*api.BenchmarkRunSpec) { return func(s *api.BenchmarkRunSpec) { s.Service.Port = n } }
+	for name, tc := range map[string]struct {
+		change func(*api.BenchmarkRunSpec)
+		want   string
+	}{
+		"vllm, where nodes meet":   {service("vllm", "m", mp, span(2), port(29501)), "spec.service.port: Invalid value: 29501: is where the nodes of the server meet"},
+		"sglang, where nodes meet": {service("sglang", "m", nil, span(2), port(20000)), "spec.service.port: Invalid value: 20000"},
+		"sglang on one node":       {service("sglang", "m", nil, port(20000)), ""},
+		"Ray's dashboard":          {service("vllm", "m", nil, span(2), port(8265)), "is used twice among Ray's ports"},
+		"without Ray":              {service("vllm", "m", mp, span(2), port(8265)), ""},
+		"Ray's settings unused": {
+			service("vllm", "m", map[string]any{"backend": "mp", "ray": map[string]any{"port": 7000.0}}, span(2)), "spec.service.config[ray]: Forbidden: is for backend ray",
+		},
+	} {
+		run := &api.BenchmarkRun{}
+		tc.change(&run.Spec)
+		api.SetDefaults(run)
+		SetDefaults(&run.Spec)
+		if errs := Validate(&run.Spec); (len(errs) > 0) != (tc.want != "") || tc.want != "" && !strings.Contains(errs.ToAggregate().Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, errs, tc.want)
+		}
+	}
+}
