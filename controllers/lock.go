@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,16 +36,24 @@ func (s *runPass) writeLock() error {
 	if err != nil || a == nil {
 		return err
 	}
-	record := s.record(a)
-	locked := api.BenchmarkRun{TypeMeta: s.run.TypeMeta, Spec: s.run.Spec, Status: api.BenchmarkRunStatus{Record: record}}
-	locked.Name, locked.Namespace, locked.Labels, locked.Annotations = s.run.Name, s.run.Namespace, s.run.Labels, s.run.Annotations
-	locked.Spec.Workload.Seed, locked.Spec.Cancel = &record.Seed, false
-	data, err := yaml.Marshal(locked)
+	data, err := yaml.Marshal(lockOf(s.run, s.record(a)))
 	if err != nil {
 		return fmt.Errorf("encode the run's lock: %w", err)
 	}
 	head := "# What this attempt was carried out with. `benchd apply -f` repeats it, with the same prompts; `benchd diff` compares two.\n"
 	return node.WriteSealedBytes(path, append([]byte(head), data...), 0o600)
+}
+
+// lockOf is what repeats a run. A repetition is no run of the sweep that made this one, and does not count as one of its trials.
+func lockOf(run *api.BenchmarkRun, record *api.RunRecord) *api.BenchmarkRun {
+	locked := &api.BenchmarkRun{TypeMeta: run.TypeMeta, Spec: run.Spec, Status: api.BenchmarkRunStatus{Record: record}}
+	locked.Name, locked.Namespace, locked.Labels, locked.Annotations = run.Name, run.Namespace, maps.Clone(run.Labels), maps.Clone(run.Annotations)
+	for _, label := range []string{api.LabelSweep, api.LabelTrial, api.LabelPoint, api.LabelRepeat, api.LabelControl} {
+		delete(locked.Labels, label)
+	}
+	delete(locked.Annotations, api.AnnotationPosition)
+	locked.Spec.Workload.Seed, locked.Spec.Cancel = &record.Seed, false
+	return locked
 }
 
 // record gathers what the attempt was carried out with. What cannot be found out is left out.

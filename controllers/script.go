@@ -21,7 +21,6 @@ func Script(a *api.Allocation, folder node.Folder, binary string) string {
 	p("# benchd allocation %s/%s", a.Namespace, a.Name)
 	p("# Values stand in single quotes on purpose.")
 	p("# shellcheck disable=SC2016")
-	p("set -u")
 	p("umask 077")
 	p("# The steps are to get this script's environment; the job itself was submitted with --export=NONE.")
 	p("export SLURM_EXPORT_ENV=ALL")

@@ -215,6 +215,24 @@ func TestScriptStartsOnce(t *testing.T) {
 	}
 }
 
+// Sites' `module` is a shell function that looks at variables which may not be set.
+func TestScriptBearsCarelessModules(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	run := validRun()
+	run.Spec.Slurm.Modules = []string{"env/staging"}
+	path := filepath.Join(string(h.folder), "job.sh")
+	if err := os.WriteFile(path, []byte(h.script(run)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/bash", "-c", "module() { [ -z \"$NEVER_SET\" ]; }; export -f module; exec /bin/bash \"$0\"", path)
+	cmd.Dir = string(h.folder)
+	cmd.Env = []string{"PATH=" + h.bin + ":/usr/bin:/bin", "SLURM_JOB_ID=7"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestScriptPassesShellcheck(t *testing.T) {
 	t.Parallel()
 	tool, err := exec.LookPath("shellcheck")

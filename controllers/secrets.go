@@ -27,9 +27,12 @@ func resolveSecret(field string, ref *api.SecretSource) (string, error) {
 		return &secretError{field + ": " + fmt.Sprintf(format, args...)}
 	}
 	if ref.Env != "" {
-		value, set := os.LookupEnv(ref.Env)
-		if !set || value == "" {
+		value := strings.TrimRight(os.Getenv(ref.Env), "\r\n")
+		if value == "" {
 			return "", wrong("the variable %s is not set in the control plane's environment: export it and restart the control plane (`benchd stop`, then any command), or keep the secret in a file", ref.Env)
+		}
+		if strings.Contains(value, "\n") {
+			return "", wrong("the variable %s holds several lines: a secret is a single one, or it would not be known where it is printed", ref.Env)
 		}
 		return value, nil
 	}

@@ -60,7 +60,7 @@ func TestReadErrors(t *testing.T) {
 			`r.yaml:2:7: kind: "benchmarkrun" is not a kind that can be written; did you mean "BenchmarkRun"?`,
 		}},
 		"a kind that only benchd makes": {"apiVersion: benchd.dev/v1alpha1\nkind: Event\n", []string{
-			`r.yaml:2:7: kind: "Event" is not a kind that can be written: use "BenchmarkRun", "BenchmarkSweep", "ServiceTemplate", "Allocation" or "Cluster"`,
+			`r.yaml:2:7: kind: "Event" is not a kind that can be written: use "BenchmarkRun", "BenchmarkSweep", "BenchmarkSchedule", "ServiceTemplate", "Allocation" or "Cluster"`,
 		}},
 		"a required field left empty": {head + "spec:\n  service: {name: }\n  workload:\n    duration:\n", []string{
 			`r.yaml:5:13: spec.service.name: is required: name the inference service, such as dummy`,

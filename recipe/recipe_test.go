@@ -116,6 +116,11 @@ func TestErrors(t *testing.T) {
 		"odd numbers of nodes":    {vllm("orchestration: {node_allocation: {servers: {nodes: 3}}}\nresources: {servers: {gpus: 2}}\nservers: {distributed: {enabled: true, tensor_parallel_size: 4}}\n"), []string{"r.yaml:3:52: orchestration.node_allocation.servers.nodes: 3: but a server of", "spans 2 nodes: give a multiple of 2"}},
 		"an axis of nothing":      {head + "", nil},
 		"an empty axis":           {strings.Replace(head, "30s", "30s, prompt_len: []", 1), []string{"workload.prompt_len", "is an empty list"}},
+		"GPUs beyond counting":    {vllm("resources: {servers: {gpus: 2}}\nservers: {distributed: {enabled: true, tensor_parallel_size: 2147483647}, ray: {num_gpus_per_node: 2147483647}}\n"), []string{"r.yaml:4:", "use 1 to 4096"}},
+		"a batch in two places":   {"scenario: x\nworkload: {service: vllm, model: m, duration: 30s, batch: [4, 8]}\nservers: {max_num_seqs: 8}\n", []string{"r.yaml:2:52: workload.batch: but servers.max_num_seqs says 8: keep one of them"}},
+		"an interval in two":      {head + "monitor_interval: 1\nmonitoring: {monitor_interval: 5}\n", []string{"r.yaml:4:32: monitoring.monitor_interval: 5: but monitor_interval says 1: keep one of them"}},
+		"the same in two places":  {head + "monitor_interval: 5\nmonitoring: {monitor_interval: 5}\n", nil},
+		"not distributed":         {vllm("servers: {service_config: {distributed: {enabled: false, backend: ray, tensor_parallel_size: 4, pipeline_parallel_size: 2}, ray: {num_gpus_per_node: 2}}}\nresources: {servers: {gpus: 2}}\n"), nil},
 		"files in two places":     {head + "logging: {outputs: {stdout: a}}\noutputs: {stdout: b}\n", []string{`logging.outputs.stdout: "a": but outputs.stdout says "b": keep one of them`}},
 	} {
 		_, err := read(tc.in)

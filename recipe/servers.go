@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -153,6 +154,12 @@ func (c *conversion) batch(service *services.Service) {
 	if !known {
 		return // named in a warning
 	}
+	if before, twice := c.config()[name]; twice {
+		n, isNumber := c.peek("workload.batch").(json.Number)
+		if value, err := n.Float64(); !isNumber || err != nil || fmt.Sprint(before) != fmt.Sprint(value) {
+			c.wrong("workload.batch", "but %s says %v: keep one of them", c.from["spec.service.config["+name+"]"], before)
+		}
+	}
 	c.axis("workload.batch", "service.config."+name, func(v any) {
 		n, _ := v.(json.Number).Float64()
 		c.config()[name] = n
@@ -164,27 +171,32 @@ func (c *conversion) batch(service *services.Service) {
 // where GPUs are not counted.
 func (c *conversion) span(named bool) {
 	svc := &c.run.Service
-	enabledAt := ""
+	enabledAt, off := "", false
 	for _, place := range []string{"servers.distributed", "servers.service_config.distributed"} {
-		if on, _ := c.peek(place + ".enabled").(bool); on {
+		on, given := c.peek(place + ".enabled").(bool)
+		if on {
 			enabledAt = place + ".enabled"
 		}
+		off = off || given && !on
 	}
 	if enabledAt == "" && !named {
+		if off {
+			c.dropDistributed()
+		}
 		return
 	}
 	if enabledAt == "" {
 		enabledAt = "workload.service"
 	}
-	nodes := int32(1)
+	nodes := int64(1)
 	if c.run.Nodes.Servers.Count != nil {
-		nodes = max(1, *c.run.Nodes.Servers.Count)
+		nodes = max(1, int64(*c.run.Nodes.Servers.Count))
 	}
-	number := func(group map[string]any, name string, otherwise int32) int32 {
+	number := func(group map[string]any, name string, otherwise int32) int64 {
 		if n, ok := group[name].(float64); ok && n >= 1 {
-			return int32(n)
+			return int64(min(n, math.MaxInt32)) // products of two are counted
 		}
-		return otherwise
+		return int64(otherwise)
 	}
 	ray, _ := svc.Config["ray"].(map[string]any)
 	gpus := number(ray, "numGpusPerNode", c.run.Nodes.Servers.GPUs)
@@ -198,11 +210,28 @@ func (c *conversion) span(named bool) {
 		c.wrong("orchestration.node_allocation.servers.nodes", "but a server of tensor_parallel_size × pipeline_parallel_size = %d GPUs, %d on each node, spans %d nodes: give a multiple of %d", wanted, gpus, span, span)
 		return
 	}
-	svc.NodesPerReplica, svc.Replicas = span, nodes/span
+	svc.NodesPerReplica, svc.Replicas = int32(span), int32(nodes/span)
 	if span == 1 {
 		delete(svc.Config, "ray") // one node needs no cluster
 		delete(svc.Config, "backend")
 		c.warn(enabledAt, "is not used: with %d GPUs on each node a server of %d GPUs needs one node", gpus, wanted)
+	}
+}
+
+// dropDistributed leaves out what a recipe says of several nodes and has switched off.
+func (c *conversion) dropDistributed() {
+	const why = "is not used: distributed.enabled is false"
+	for _, name := range []string{"tensorParallelSize", "pipelineParallelSize", "backend"} {
+		if at := c.from["spec.service.config["+name+"]"]; strings.Contains(at, ".distributed.") {
+			delete(c.run.Service.Config, name)
+			c.warn(at, why)
+		}
+	}
+	delete(c.run.Service.Config, "ray")
+	for _, path := range []string{"servers.ray", "servers.service_config.ray"} {
+		if c.look(path) != nil {
+			c.warn(path, why)
+		}
 	}
 }
 
@@ -265,6 +294,12 @@ func (c *conversion) monitoring() {
 		on := v.(bool)
 		m.Enabled = &on
 	})
+	for _, name := range []string{"monitor_interval", "output_file", "pushgateway_url", "prometheus_push_interval"} {
+		top, inner := c.peek(name), c.peek("monitoring."+name)
+		if top != nil && inner != nil && fmt.Sprint(top) != fmt.Sprint(inner) {
+			c.wrong("monitoring."+name, "but %s says %v: keep one of them", name, top)
+		}
+	}
 	for _, place := range []string{"", "monitoring."} {
 		c.time(place+"monitor_interval", "spec.monitoring.interval", &m.Interval)
 		c.set(place+"output_file", "spec.monitoring.output", func(v any) { m.Output = fmt.Sprint(v) })

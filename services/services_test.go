@@ -3,6 +3,8 @@ package services
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +150,54 @@ func TestPrepareOfADummy(t *testing.T) {
 		s.Close()
 		if got.Version != tc.version || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) || key != "Bearer k/version" {
 			t.Errorf("%s: %+v, %v; asked with %q", name, got, err, key)
+		}
+	}
+}
+
+// Whatever its port, a server of TGI is given others that exist, and two of a node are given none twice.
+func TestPortsOfTGI(t *testing.T) {
+	for _, port := range []int32{1024, 3000, 45535, 45536, 65000, 65535} {
+		seen := map[string]bool{}
+		for p := port; p < port+2 && p < 1<<16; p++ {
+			processes, err := tgi.Launch(Launch{Spec: api.ServiceSpec{Model: "m"}, Address: "10.0.0.1", Port: p, Scratch: "/tmp/s"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := processes[0].Args
+			master := args[slices.Index(args, "--master-port")+1]
+			for _, given := range []string{strconv.Itoa(int(p)), master, processes[0].Env["PROMETHEUS_PORT"]} {
+				if n, err := strconv.Atoi(given); err != nil || n < 1024 || n > 65535 || seen[given] {
+					t.Errorf("port %d: %q is no port, or given twice", p, given)
+				}
+				seen[given] = true
+			}
+		}
+	}
+}
+
+// The ports that the nodes of a server use among themselves are not the server's.
+func TestPortsOfServersOnSeveralNodes(t *testing.T) {
+	mp := map[string]any{"backend": "mp"}
+	port := func(n int32) func(*api.BenchmarkRunSpec) { return func(s *api.BenchmarkRunSpec) { s.Service.Port = n } }
+	for name, tc := range map[string]struct {
+		change func(*api.BenchmarkRunSpec)
+		want   string
+	}{
+		"vllm, where nodes meet":   {service("vllm", "m", mp, span(2), port(29501)), "spec.service.port: Invalid value: 29501: is where the nodes of the server meet"},
+		"sglang, where nodes meet": {service("sglang", "m", nil, span(2), port(20000)), "spec.service.port: Invalid value: 20000"},
+		"sglang on one node":       {service("sglang", "m", nil, port(20000)), ""},
+		"Ray's dashboard":          {service("vllm", "m", nil, span(2), port(8265)), "is used twice among Ray's ports"},
+		"without Ray":              {service("vllm", "m", mp, span(2), port(8265)), ""},
+		"Ray's settings unused": {
+			service("vllm", "m", map[string]any{"backend": "mp", "ray": map[string]any{"port": 7000.0}}, span(2)), "spec.service.config[ray]: Forbidden: is for backend ray",
+		},
+	} {
+		run := &api.BenchmarkRun{}
+		tc.change(&run.Spec)
+		api.SetDefaults(run)
+		SetDefaults(&run.Spec)
+		if errs := Validate(&run.Spec); (len(errs) > 0) != (tc.want != "") || tc.want != "" && !strings.Contains(errs.ToAggregate().Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, errs, tc.want)
 		}
 	}
 }

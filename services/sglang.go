@@ -50,7 +50,8 @@ var sglang = Service{
 		config := spec.Service.Config
 		// Data parallelism of attention takes its share of the tensor-parallel GPUs, so it is no factor here.
 		tp, pp := intSetting(config, "tensorParallelSize", 1), intSetting(config, "pipelineParallelSize", 1)
-		return checkParallel(spec, at, tp*pp, fmt.Sprintf("tensorParallelSize (%d) × pipelineParallelSize (%d)", tp, pp))
+		errs := checkParallel(spec, at, tp*pp, fmt.Sprintf("tensorParallelSize (%d) × pipelineParallelSize (%d)", tp, pp))
+		return append(errs, checkMeetingPort(&spec.Service, at, sglangMasterPort)...)
 	},
 	launch: func(l Launch) ([]Process, error) {
 		args := []string{"python3", "-m", "sglang.launch_server", "--model-path", l.Spec.Model, "--host", l.Address, "--port", strconv.Itoa(int(l.Port)), "--enable-metrics"}

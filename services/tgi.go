@@ -42,13 +42,17 @@ var tgi = Service{
 	},
 	launch: func(l Launch) ([]Process, error) {
 		port := int(l.Port)
+		above := func(distance int) string { // ports of two servers of a node are apart as theirs are
+			return strconv.Itoa(1024 + (port-1024+distance)%(1<<16-1024))
+		}
 		args := []string{
 			"text-generation-launcher", "--model-id", l.Spec.Model, "--hostname", l.Address, "--port", strconv.Itoa(port),
-			// Shards talk over sockets and a port of their own, which two servers of a node must not share.
-			"--shard-uds-path", filepath.Join(l.Scratch, "tgi"), "--master-port", strconv.Itoa(port + 20000),
+			// Shards talk over sockets and a port of their own, which two servers of a node must not share; nor that of the metrics,
+			// which goes by a variable, for older versions do not know the option.
+			"--shard-uds-path", filepath.Join(l.Scratch, "tgi"), "--master-port", above(20000),
 		}
 		args = append(args, l.options...)
-		return []Process{{Args: append(args, l.Spec.Args...), Env: map[string]string{"API_KEY": l.APIKey}}}, nil
+		return []Process{{Args: append(args, l.Spec.Args...), Env: map[string]string{"API_KEY": l.APIKey, "PROMETHEUS_PORT": above(10000)}}}, nil
 	},
 	Prepare: func(ctx context.Context, s Server) (Prepared, error) {
 		p, err := prepareOpenAI(ctx, s)

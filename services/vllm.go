@@ -112,6 +112,12 @@ func vllmValidate(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(at.Child("nodesPerReplica"), nodes, fmt.Sprintf(
 			"tensorParallelSize (%d) × pipelineParallelSize (%d) = %d leaves nodes of the server without work: raise one of them, or use fewer nodes", tp, pp, tp*pp)))
 	}
+	if wordSetting(svc.Config, "backend", backendRay) != backendRay {
+		if _, given := svc.Config["ray"]; given {
+			errs = append(errs, field.Forbidden(config.Key("ray"), "is for backend ray: drop it, or the backend"))
+		}
+		return append(errs, checkMeetingPort(svc, at, vllmMasterPort)...)
+	}
 	ports := rayPorts(groupSetting(svc.Config, "ray"))
 	for i, port := range ports {
 		if i > 0 && port == ports[i-1] || port == int(svc.Port) {
@@ -119,6 +125,14 @@ func vllmValidate(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		}
 	}
 	return errs
+}
+
+// checkMeetingPort keeps a server's port apart from the one where its nodes meet.
+func checkMeetingPort(svc *api.ServiceSpec, at *field.Path, meeting int32) field.ErrorList {
+	if svc.NodesPerReplica > 1 && svc.Port == meeting {
+		return field.ErrorList{field.Invalid(at.Child("port"), svc.Port, "is where the nodes of the server meet: choose another")}
+	}
+	return nil
 }
 
 func times(name string, n int) string {

@@ -198,6 +198,8 @@ func (p *pacer) run() {
 		for i := range max(0, n) {
 			if events[i].Fd != 0 || events[i].Pad != 0 { // bell and alarm have no number
 				p.note(&events[i])
+			} else {
+				armed = -1 // an alarm may ring a little early, and rings once
 			}
 		}
 		if (n > 0 || err != nil) && p.read() {

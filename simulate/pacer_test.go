@@ -110,3 +110,25 @@ func TestPacerLeavesOldClientsAlone(t *testing.T) {
 		}
 	}
 }
+
+// An alarm that rings too early, for the two clocks were not read at one moment, is set again.
+func TestPacerBearsAnEarlyAlarm(t *testing.T) {
+	t.Parallel()
+	s, addr := pacedServer(t, Config{TTFT: 50 * time.Millisecond, ITL: time.Millisecond})
+	s.pacing().post(func() { s.pacing().zero -= int64(5 * time.Millisecond) })
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/v1/chat/completions", strings.NewReader(streamBody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if data, err := io.ReadAll(resp.Body); err != nil || !strings.HasSuffix(string(data), done) {
+		t.Errorf("%v, %q", err, data)
+	}
+}

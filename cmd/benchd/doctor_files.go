@@ -203,6 +203,8 @@ func (a *ask) checkSecrets(planeHere bool) []finding {
 			all = append(all, found("secrets", "%s: the variable %s is set here; the control plane has what was set when it started", field, ref.Env))
 		case err == nil:
 			all = append(all, found("secrets", "%s: %s, which its owner alone can read", field, ref.File))
+		case ref.Env != "" && os.Getenv(ref.Env) != "":
+			all = append(all, problem("secrets", "keep it on a single line", "%v", err))
 		case ref.Env != "" && planeHere:
 			all = append(all, warning("secrets", "when the control plane was started without it: export it, `benchd stop`, and `benchd serve --detach`", "%s: the variable %s is not set here", field, ref.Env))
 		case ref.Env != "":

@@ -88,8 +88,11 @@ func (s *overrides) change(changed func(string) bool, spec *api.BenchmarkRunSpec
 		role.Nodelist, role.Count = strings.Join(nodes, ","), &count
 	}
 	if changed("server-nodes") {
+		before, span := *spec.Nodes.Servers.Count, max(1, spec.Service.NodesPerReplica)
 		name(&spec.Nodes.Servers, s.serverNodes)
-		spec.Service.Replicas = max(1, int32(len(s.serverNodes))/max(1, spec.Service.NodesPerReplica))
+		if now := *spec.Nodes.Servers.Count; now != before { // as many servers on each node, or group of nodes, as there were
+			spec.Service.Replicas = max(1, spec.Service.Replicas/max(1, before/span)) * max(1, now/span)
+		}
 	}
 	if changed("client-nodes") {
 		name(&spec.Nodes.Clients, s.clientNodes)
@@ -104,6 +107,9 @@ func (s *overrides) change(changed func(string) bool, spec *api.BenchmarkRunSpec
 		d, err := secondsOrTime("timeout", s.timeout)
 		if err != nil {
 			return err
+		}
+		if hasComputedLimit(spec) {
+			spec.Slurm.TimeLimit = "" // to be computed anew
 		}
 		spec.Service.Health.Timeout = d
 	}
@@ -128,6 +134,14 @@ func (s *overrides) change(changed func(string) bool, spec *api.BenchmarkRunSpec
 		m.Output = s.monitorOutput
 	}
 	return nil
+}
+
+// hasComputedLimit says whether the job's time limit is the one that follows from the other settings.
+func hasComputedLimit(spec *api.BenchmarkRunSpec) bool {
+	bare := &api.BenchmarkRun{Spec: *spec} // all else has its defaults: nothing of it changes
+	bare.Spec.Slurm.TimeLimit = ""
+	api.SetDefaults(bare)
+	return bare.Spec.Slurm.TimeLimit == spec.Slurm.TimeLimit
 }
 
 // secondsOrTime reads a flag that is a number of seconds or a time with a unit.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -168,6 +169,15 @@ func TestExternalService(t *testing.T) {
 		s.Service.Model = "other"
 		s.Service.Endpoints = []string{"http://" + address, "http://" + address + "/"}
 	}))
+	// Some servers repeat the key that they refuse.
+	rude := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no such key: "+r.Header.Get("Authorization"), http.StatusUnauthorized)
+	}))
+	t.Cleanup(rude.Close)
+	p.create(newRun("refused", external, func(s *api.BenchmarkRunSpec) { s.Service.Endpoints = []string{rude.URL} }))
+	if m := p.failed("refused", api.FailureService, "ServerUnhealthy").Status.Outcome.Message; strings.Contains(m, plantedEnv) || !strings.Contains(m, "no such key: Bearer ***") {
+		t.Errorf("the message holds the key, or not what was said: %s", m)
+	}
 	p.create(newRun("nobody", external, func(s *api.BenchmarkRunSpec) { s.Service.Endpoints = []string{"http://127.0.0.1:9"} }))
 	if m := p.failed("nobody", api.FailureService, "ServerUnhealthy").Status.Outcome.Message; !strings.Contains(m, "http://127.0.0.1:9") {
 		t.Errorf("the message does not name the endpoint: %s", m)

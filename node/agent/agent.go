@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,7 @@ type agent struct {
 	port     int
 	token    string
 	secrets  node.Secrets
+	mask     *strings.Replacer // of what no log or status may hold
 	exec     *executor.Executor
 	servers  []*server
 	// heard is when the lead was last heard of, in nanoseconds after zero.
@@ -77,7 +79,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err := os.MkdirAll(a.folder.Logs(opts.Node), 0o700); err != nil {
 		return fmt.Errorf("make the node's log folder: %w", err)
 	}
-	capture, err := logs.NewCapture(filepath.Join(a.folder.Logs(opts.Node), logs.Source{Component: a.component(), Container: "agent"}.File()))
+	capture, err := logs.NewCapture(filepath.Join(a.folder.Logs(opts.Node), logs.Source{Component: a.component(), Container: "agent"}.File()), a.secretValues()...)
 	if err != nil {
 		return err
 	}
@@ -109,6 +111,7 @@ func (a *agent) load() error {
 	if err := node.ReadJSON(a.folder.Secrets(), &a.secrets); err != nil && !errors.Is(err, node.ErrNotYet) {
 		return fmt.Errorf("start agent: %w", err)
 	}
+	a.mask = logs.Mask(a.secretValues()...)
 	if a.address = a.opts.Address; a.address == "" {
 		if a.address, err = NodeAddress(a.manifest.Network); err != nil {
 			return fmt.Errorf("start agent: %w", err)
@@ -156,8 +159,10 @@ func (a *agent) serve(ctx context.Context) error {
 	defer a.cleanUp() // once all processes have ended
 	processes := newProcesses(a.manifest.GraceTime.Duration, a.log)
 	defer processes.stopAll()
+	serving, end := context.WithCancel(ctx)
+	defer end() // before the processes are ended, for none of them then ends by itself
 	for _, s := range a.servers {
-		go s.run(ctx, processes)
+		go s.run(serving, processes)
 	}
 	defer a.exec.Stop() // before the servers go, so that the records are whole
 

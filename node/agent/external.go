@@ -27,7 +27,8 @@ func (l *lead) prepareExternal(ctx context.Context) error {
 		s := services.Server{
 			URL: strings.TrimSuffix(endpoint, "/"), Spec: *spec, APIKey: l.agent.secrets.APIKey,
 			Progress: func(format string, args ...any) {
-				l.set(func(st *node.LeadStatus) { st.Message = endpoint + ": " + fmt.Sprintf(format, args...) })
+				said := l.agent.mask.Replace(fmt.Sprintf(format, args...)) // some servers repeat the key that they refuse
+				l.set(func(st *node.LeadStatus) { st.Message = endpoint + ": " + said })
 			},
 		}
 		p, err := l.awaitExternal(ctx, service, s)
@@ -48,7 +49,7 @@ func (l *lead) awaitExternal(ctx context.Context, service *services.Service, s s
 			return p, nil
 		}
 		if wrong := (*services.UserError)(nil); errors.As(err, &wrong) {
-			return p, fail(api.FailureUser, wrong.Reason, "%s: %v", s.URL, err)
+			return p, fail(api.FailureUser, wrong.Reason, "%s: %s", s.URL, l.agent.mask.Replace(err.Error()))
 		}
 		if ctx.Err() == nil {
 			s.Progress("%v", err)
@@ -61,8 +62,8 @@ func (l *lead) awaitExternal(ctx context.Context, service *services.Service, s s
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return p, l.ended("while the external servers were looked at")
 			}
-			return p, fail(api.FailureService, reasonHealth, "%s is not well after %s: %v: see whether it runs and can be reached from the job's nodes, or raise service.health.timeout",
-				s.URL, s.Spec.Health.Timeout.Duration, err)
+			return p, fail(api.FailureService, reasonHealth, "%s is not well after %s: %s: see whether it runs and can be reached from the job's nodes, or raise service.health.timeout",
+				s.URL, s.Spec.Health.Timeout.Duration, l.agent.mask.Replace(err.Error()))
 		}
 	}
 }

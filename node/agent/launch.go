@@ -62,8 +62,13 @@ func (s *server) commandFor(p services.Process) (container.Command, error) {
 // simulated server, benchd itself and the node's log folder.
 func (s *server) ownBinds(p services.Process) []string {
 	var binds []string
-	if s.agent.manifest.Container.Runtime == api.RuntimePodman || s.agent.manifest.Container.Runtime == api.RuntimePyxis {
-		binds = append(binds, s.scratch()+":"+s.scratch()) // the others mount the node's /tmp by themselves
+	switch scratch := s.scratch(); s.agent.manifest.Container.Runtime {
+	case api.RuntimePodman, api.RuntimePyxis:
+		binds = append(binds, scratch+":"+scratch)
+	case api.RuntimeApptainer, api.RuntimeSingularity:
+		if !strings.HasPrefix(scratch, "/tmp/") { // which these mount by themselves
+			binds = append(binds, scratch+":"+scratch)
+		}
 	}
 	if p.Args[0] == s.binary {
 		logs := s.agent.folder.Logs(s.agent.opts.Node)
@@ -196,7 +201,7 @@ func (s *server) started(p services.Process, command container.Command, proc *pr
 	s.state.PID, s.state.Command = proc.cmd.Process.Pid, command.Args
 	s.state.Env = map[string]string{}
 	for name, value := range command.Env {
-		if slices.Contains(s.agent.secretValues(), value) || services.SecretVariable(name) {
+		if services.SecretVariable(name) || slices.ContainsFunc(s.agent.secretValues(), func(secret string) bool { return strings.Contains(value, secret) }) {
 			value = "***"
 		}
 		s.state.Env[name] = value

@@ -26,7 +26,11 @@ type processes struct {
 
 	mu      sync.Mutex
 	running []*process
+	stopped bool // nothing is started any more
 }
+
+// errStopped is a start that came after the end of all processes.
+var errStopped = errors.New("the node's processes are being ended")
 
 // process is one that was started.
 type process struct {
@@ -60,23 +64,34 @@ func (p *processes) start(args, env []string, capture *logs.Capture) (*process, 
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	done := make(chan error)
-	p.starts <- func() { done <- cmd.Start() }
-	err = <-done
+	proc := &process{cmd: cmd, capture: capture, exited: make(chan struct{})}
+	err = p.launch(proc)
 	// The process has its own copies; its end, and its children's, then ends the capture.
 	err = errors.Join(err, stdout.Close(), stderr.Close())
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
-	proc := &process{cmd: cmd, capture: capture, exited: make(chan struct{})}
 	go func() {
 		proc.err = cmd.Wait()
 		close(proc.exited)
 	}()
-	p.mu.Lock()
-	p.running = append(p.running, proc)
-	p.mu.Unlock()
 	return proc, nil
+}
+
+// launch starts the process, unless all are being ended: it would be missed.
+func (p *processes) launch(proc *process) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return errStopped
+	}
+	done := make(chan error)
+	p.starts <- func() { done <- proc.cmd.Start() }
+	if err := <-done; err != nil {
+		return err
+	}
+	p.running = append(p.running, proc)
+	return nil
 }
 
 // stopAll ends all processes: SIGTERM to their groups, SIGKILL after the grace time, and then whatever descendants
@@ -84,7 +99,7 @@ func (p *processes) start(args, env []string, capture *logs.Capture) (*process, 
 func (p *processes) stopAll() {
 	p.mu.Lock()
 	running := p.running
-	p.running = nil
+	p.running, p.stopped = nil, true
 	p.mu.Unlock()
 	for _, proc := range running {
 		proc.signal(syscall.SIGTERM)

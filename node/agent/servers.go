@@ -273,7 +273,7 @@ func (s *server) check(ctx context.Context, path string) error {
 func (s *server) say(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.Message = fmt.Sprintf(format, args...)
+	s.state.Message = s.agent.mask.Replace(fmt.Sprintf(format, args...))
 }
 
 // exitedError is a process of the server that has ended, which none should.
@@ -306,7 +306,7 @@ func (s *server) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &s.state
-	st.State, st.Reason, st.Class, st.Message, st.Since = node.ServerFailed, reasonLaunch, api.FailureService, err.Error(), time.Now()
+	st.State, st.Reason, st.Class, st.Message, st.Since = node.ServerFailed, reasonLaunch, api.FailureService, s.agent.mask.Replace(err.Error()), time.Now()
 	var exited *exitedError
 	var wrong *mistakeError
 	var gate *gateError

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,20 +45,26 @@ type Capture struct {
 	wg      sync.WaitGroup
 }
 
-// NewCapture opens the raw log for appending. Secrets that a program prints are replaced by stars; ones of fewer than six
-// letters are not, for they would be found in everything.
+// NewCapture opens the raw log for appending. Secrets that a program prints are masked.
 func NewCapture(path string, secrets ...string) (*Capture, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("capture output: %w", err)
+	}
+	return &Capture{file: f, mask: Mask(secrets...), awaited: map[string]chan struct{}{}}, nil
+}
+
+// Mask replaces secrets by stars; ones of fewer than six letters are not, for they would be found in everything.
+func Mask(secrets ...string) *strings.Replacer {
+	// The longer first: of one that begins as another does, the rest would stay.
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, secret := range secrets {
 		if len(secret) >= 6 {
 			pairs = append(pairs, secret, "***")
 		}
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("capture output: %w", err)
-	}
-	return &Capture{file: f, mask: strings.NewReplacer(pairs...), awaited: map[string]chan struct{}{}}, nil
+	return strings.NewReplacer(pairs...)
 }
 
 // Await returns a channel that is closed once a line holds the text. Ask before the process starts.

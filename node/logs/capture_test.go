@@ -193,7 +193,7 @@ func TestCaptureOnAFullDisk(t *testing.T) {
 // What is secret is not written, whoever prints it, and who waits for a line is told.
 func TestCaptureMasksSecrets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "raw.log")
-	c, err := NewCapture(path, "hf_planted", "", "short")
+	c, err := NewCapture(path, "hf_plan", "hf_planted", "", "short")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"log/slog"
+	"os/exec"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/benchd/benchd/api/node"
+	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/container"
+	"github.com/benchd/benchd/node/logs"
+	"github.com/benchd/benchd/services"
+)
+
+// A secret within a longer value, as templates make them, is masked as one that is the whole value.
+func TestEnvironmentOfAServerIsMasked(t *testing.T) {
+	a := &agent{token: "token-of-the-job", log: slog.New(slog.DiscardHandler), mask: logs.Mask("token-of-the-job")}
+	s := &server{agent: a, died: make(chan struct{})}
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	proc := &process{cmd: cmd, exited: make(chan struct{})}
+	close(proc.exited)
+	s.started(services.Process{}, container.Command{Env: map[string]string{
+		"ARGS": "--auth Bearer:" + apiKey(a.token), "MY_TOKEN": "x", "PLAIN": "plain",
+	}}, proc)
+	if diff := cmp.Diff(map[string]string{"ARGS": "***", "MY_TOKEN": "***", "PLAIN": "plain"}, s.status().Env); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	s.say("refused: %s", a.token)
+	if got := s.status().Message; got != "refused: ***" {
+		t.Errorf("the message is %q", got)
+	}
+}
+
+// Sites give each job a TMPDIR of its own, which no container has by itself.
+func TestContainersHaveTheNodesFolder(t *testing.T) {
+	for _, tc := range []struct {
+		tmp     string
+		runtime api.Runtime
+		bound   bool
+	}{
+		{"/tmp", api.RuntimeApptainer, false},
+		{"/scratch/job.7", api.RuntimeApptainer, true},
+		{"/scratch/job.7", api.RuntimeSingularity, true},
+		{"/tmp", api.RuntimePodman, true},
+		{"/tmp", api.RuntimePyxis, true},
+	} {
+		t.Setenv("TMPDIR", tc.tmp)
+		s := &server{agent: &agent{}, replica: node.Replica{Name: "vllm-0"}}
+		s.agent.manifest.Container.Runtime = tc.runtime
+		binds := s.ownBinds(services.Process{Args: []string{"vllm"}})
+		if (len(binds) == 1 && binds[0] == s.scratch()+":"+s.scratch()) != tc.bound {
+			t.Errorf("%s with TMPDIR=%s: %q", tc.runtime, tc.tmp, binds)
+		}
+	}
+}
