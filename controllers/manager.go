@@ -60,6 +60,7 @@ type Manager struct {
 	sweeps      *controller
 	results     *controller
 	schedules   *controller
+	retention   *controller
 	metrics     *metrics
 }
 
@@ -121,6 +122,8 @@ func New(cfg Config) (*Manager, error) {
 	m.results = newController("results", results.reconcile)
 	schedule := &scheduleReconciler{store: cfg.Store, admit: cfg.Admit, now: time.Now}
 	m.schedules = newController("schedule", schedule.reconcile)
+	keep := &retention{store: cfg.Store, clusters: m.clusters, now: time.Now, log: cfg.Log, last: map[string]retentionLook{}}
+	m.retention = newController("retention", keep.reconcile)
 	m.clusters.changed = m.allocations.queue.Add
 	m.planner.wake, m.planner.wakeSweep = m.planning.queue.Add, m.grouping.queue.Add
 	return m, nil
@@ -135,13 +138,13 @@ func (m *Manager) Run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	kinds := []string{api.KindBenchmarkRun, api.KindBenchmarkSweep, api.KindBenchmarkSchedule, api.KindAllocation}
+	kinds := []string{api.KindBenchmarkRun, api.KindBenchmarkSweep, api.KindBenchmarkSchedule, api.KindAllocation, api.KindCluster}
 	errs := make(chan error, len(kinds))
 	for _, kind := range kinds {
 		wg.Go(func() { errs <- m.follow(ctx, kind) })
 	}
 	wg.Go(func() { m.clusters.run(ctx) })
-	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping, m.results, m.schedules}
+	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping, m.results, m.schedules, m.retention}
 	for _, c := range all {
 		for range workers {
 			wg.Go(func() { m.work(ctx, c) })
@@ -221,6 +224,8 @@ func (m *Manager) notice(obj api.Object, gone bool) {
 		m.grouping.queue.Add(name)
 		m.results.queue.Add(name)
 		m.noticeMade(o, name.Namespace)
+	case *api.Cluster:
+		m.retention.queue.Add(name)
 	case *api.BenchmarkSchedule:
 		m.schedules.queue.Add(name)
 	case *api.Allocation:

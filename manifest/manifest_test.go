@@ -145,7 +145,7 @@ func TestReadJSONErrors(t *testing.T) {
 		},
 		"a wrong type": {
 			"{\"apiVersion\":\"benchd.dev/v1alpha1\",\"kind\":\"Cluster\",\"metadata\":{\"name\":\"a\"},\n\t\"spec\": {\"é\": 1, \"maxQueued\": \"3\"}}",
-			"r.json:2:11: spec.é: unknown field: spec has binDir, conf, embeddedNodes, maxQueued, network, nodeAccess, pollInterval, type, visibilityTimeout, workdir\n" +
+			"r.json:2:11: spec.é: unknown field: spec has binDir, conf, embeddedNodes, maxQueued, network, nodeAccess, pollInterval, retention, type, visibilityTimeout, workdir\n" +
 				`r.json:2:32: spec.maxQueued: "3" is a string, wants an integer: write 3 without quotes`,
 		},
 		"deep nesting": {strings.Repeat("[", 100), `r.json:1:66: is nested deeper than 64 levels`},
@@ -268,7 +268,7 @@ func TestDecode(t *testing.T) {
 	tests := map[string]struct{ kind, in, want string }{
 		"kind and version left out": {"BenchmarkRun", `{` + spec, "<nil>"},
 		"kind and version given":    {"BenchmarkRun", `{"apiVersion":"benchd.dev/v1alpha1","kind":"BenchmarkRun",` + spec, "<nil>"},
-		"another kind":              {"Cluster", `{"kind":"BenchmarkRun",` + spec, `kind: "BenchmarkRun" is not the kind asked for: write kind: Cluster` + "\n" + `spec.service: unknown field: spec has binDir, conf, embeddedNodes, maxQueued, network, nodeAccess, pollInterval, type, visibilityTimeout, workdir` + "\n" + `spec.workload: unknown field: spec has binDir, conf, embeddedNodes, maxQueued, network, nodeAccess, pollInterval, type, visibilityTimeout, workdir`},
+		"another kind":              {"Cluster", `{"kind":"BenchmarkRun",` + spec, `kind: "BenchmarkRun" is not the kind asked for: write kind: Cluster` + "\n" + `spec.service: unknown field: spec has binDir, conf, embeddedNodes, maxQueued, network, nodeAccess, pollInterval, retention, type, visibilityTimeout, workdir` + "\n" + `spec.workload: unknown field: spec has binDir, conf, embeddedNodes, maxQueued, network, nodeAccess, pollInterval, retention, type, visibilityTimeout, workdir`},
 		"an unknown field":          {"BenchmarkRun", `{"specc":{},` + spec, `specc: unknown field; did you mean "spec"?`},
 		"two values":                {"BenchmarkRun", `{` + spec + `{}`, `holds 2 objects, wants one`},
 		"nothing":                   {"BenchmarkRun", ``, `holds 0 objects, wants one`},

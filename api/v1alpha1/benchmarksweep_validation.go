@@ -64,7 +64,7 @@ func oneOf[T ~string](value T, at *field.Path, allowed ...T) field.ErrorList {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
-	return field.ErrorList{field.NotSupported(at, value, allowed)}
+	return field.ErrorList{field.NotSupported(at, T(clip(string(value))), allowed)}
 }
 
 func validateSharing(s *SharingSpec, at *field.Path) field.ErrorList {

@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Cluster says how one Slurm is reached. `default` and `embedded` exist without being declared.
 type Cluster struct {
@@ -43,7 +46,39 @@ type ClusterSpec struct {
 	Network string `json:"network,omitempty"`
 	// EmbeddedNodes is how many nodes an embedded cluster has.
 	EmbeddedNodes int32 `json:"embeddedNodes,omitempty"`
+	// Retention says how long finished runs are kept; not set means for ever.
+	Retention *RetentionSpec `json:"retention,omitempty"`
 }
+
+// RetentionSpec says how long finished runs are kept. A run beyond any of the bounds goes; one that is pinned, referred to by
+// another's `benchd.dev/baseline`, or of a sweep that goes on never does.
+type RetentionSpec struct {
+	// After is how long after its end a run is kept.
+	After *metav1.Duration `json:"after,omitempty"`
+	// Keep is how many of the newest are kept.
+	Keep *int32 `json:"keep,omitempty"`
+	// MaxSize of the result folders together, such as 500Gi.
+	MaxSize *resource.Quantity `json:"maxSize,omitempty"`
+	// Action is `archive` (the default): the folder and the object are packed into WORKDIR/NAMESPACE/archive; or `delete`.
+	Action RetentionAction `json:"action,omitempty"`
+	// Interval between two looks; 1h by default.
+	Interval metav1.Duration `json:"interval,omitzero"`
+}
+
+// RetentionAction is what becomes of a run that is kept no longer.
+type RetentionAction string
+
+// Actions.
+const (
+	RetentionArchive RetentionAction = "archive"
+	RetentionDelete  RetentionAction = "delete"
+)
+
+// AnnotationBaseline of a run names another one that it is compared with, which is kept as long as this one.
+const AnnotationBaseline = "benchd.dev/baseline"
+
+// AnnotationPrune on a Cluster asks for a look at its finished runs at once; its value has to change from one request to the next.
+const AnnotationPrune = "benchd.dev/prune"
 
 // NodeAccess says how the control plane reaches agents.
 type NodeAccess string

@@ -195,6 +195,10 @@ func setClusterDefaults(c *Cluster) {
 	setDuration(&s.VisibilityTimeout, time.Minute)
 	setDefault(&s.MaxQueued, 100)
 	setDefault(&s.NodeAccess, NodeAccessAuto)
+	if r := s.Retention; r != nil {
+		setDefault(&r.Action, RetentionArchive)
+		setDuration(&r.Interval, time.Hour)
+	}
 }
 
 func setDefault[T comparable](field *T, value T) {

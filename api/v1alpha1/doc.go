@@ -169,7 +169,7 @@ func Live(obj Object) bool {
 		return deleted || o.Status.Phase != SweepCompleted || o.Status.ObservedGeneration != o.Generation || o.Status.Reported != o.Status.Ended()
 	case *Allocation:
 		return deleted || !o.Status.Phase.Terminal()
-	case *BenchmarkSchedule:
+	case *BenchmarkSchedule, *Cluster:
 		return true
 	}
 	return false

@@ -404,8 +404,29 @@ func validateClusterSpec(s *ClusterSpec, at *field.Path) field.ErrorList {
 	errs = append(errs, validateDuration(s.PollInterval, 50*time.Millisecond, time.Hour, at.Child("pollInterval"))...)
 	errs = append(errs, validateDuration(s.VisibilityTimeout, time.Second, time.Hour, at.Child("visibilityTimeout"))...)
 	errs = append(errs, validateRange(int64(s.MaxQueued), 1, 10_000, at.Child("maxQueued"))...)
+	if r := s.Retention; r != nil {
+		errs = append(errs, validateRetention(r, at.Child("retention"))...)
+	}
 	if s.Type == ClusterEmbedded {
 		errs = append(errs, validateRange(int64(s.EmbeddedNodes), 1, 250, at.Child("embeddedNodes"))...)
+	}
+	return errs
+}
+
+func validateRetention(r *RetentionSpec, at *field.Path) field.ErrorList {
+	errs := oneOf(r.Action, at.Child("action"), RetentionArchive, RetentionDelete)
+	errs = append(errs, validateDuration(r.Interval, time.Second, 30*24*time.Hour, at.Child("interval"))...)
+	if r.After == nil && r.Keep == nil && r.MaxSize == nil {
+		errs = append(errs, field.Required(at, "give at least one bound, such as {after: 2160h}, {keep: 1000} or {maxSize: 500Gi}"))
+	}
+	if d := r.After; d != nil && d.Duration < time.Minute {
+		errs = append(errs, field.Invalid(at.Child("after"), d.Duration.String(), "is less than a minute: nobody could look at a result"))
+	}
+	if n := r.Keep; n != nil && *n < 0 {
+		errs = append(errs, field.Invalid(at.Child("keep"), *n, "use 0 or more"))
+	}
+	if q := r.MaxSize; q != nil && q.Sign() < 0 {
+		errs = append(errs, field.Invalid(at.Child("maxSize"), q.String(), "use a size such as 500Gi"))
 	}
 	return errs
 }

@@ -27,6 +27,8 @@ type plane struct {
 	cmd  *exec.Cmd
 	exit chan error
 	api  *client.Client
+	// patience is how many times as long as a test says is waited: on a cluster that tests share, jobs queue behind each other's.
+	patience int
 	// binary is the test binary, or a copy of it; attr is how it is started: as another user.
 	binary string
 	attr   *syscall.SysProcAttr
@@ -130,6 +132,7 @@ func (p *plane) died(within time.Duration) {
 // otherwise.
 func (p *plane) eventually(within time.Duration, what string, holds func(context.Context) (bool, string)) {
 	p.t.Helper()
+	within *= time.Duration(max(1, p.patience))
 	ctx, cancel := context.WithTimeout(p.t.Context(), within)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
