@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"strings"
 	"time"
 
 	"github.com/benchd/benchd/protocol"
@@ -53,7 +54,7 @@ func (w *worker) record(s *slot, r *protocol.Result) {
 		PromptTokens: r.PromptTokens, OutputTokens: r.OutputTokens, Source: r.TokenSource, Target: s.question.MaxTokens,
 		Cached: r.CachedTokens, SharedReads: r.SharedReads, Redials: r.Redials, Retries: s.retries,
 		ServerQueue: r.Server.Queue, ServerLoad: r.Server.Load, ServerPrefill: r.Server.Prefill, ServerDecode: r.Server.Decode,
-		Class: string(r.Class), Message: r.Message, Status: r.Status, Gaps: rec.Gaps[:0], ChunkTokens: rec.ChunkTokens[:0],
+		Class: string(r.Class), Message: withoutKey(r.Message, w.load.plan.APIKey), Status: r.Status, Gaps: rec.Gaps[:0], ChunkTokens: rec.ChunkTokens[:0],
 	}
 	if rec.Intended = rec.Sent; !w.closed {
 		rec.Intended = s.intended - w.t0
@@ -90,3 +91,11 @@ func (w *worker) drop(a Arrival, waited int64, why string) {
 }
 
 func (w *worker) add(rec *Record) { w.load.add(rec, w.wire.Now()-w.t0) }
+
+// withoutKey hides the key that requests carry, which a server may repeat when it refuses it: records are kept and sent around.
+func withoutKey(message, key string) string {
+	if key == "" || message == "" {
+		return message
+	}
+	return strings.ReplaceAll(message, key, "***")
+}

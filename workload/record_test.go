@@ -326,3 +326,15 @@ func TestRecordsAreThereWithoutAnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A server that repeats the key which it refuses does not bring it into the records.
+func TestRecordsHideTheKey(t *testing.T) {
+	for text, want := range map[string]string{"invalid key sk-12345": "invalid key ***", "HTTP 500": "HTTP 500", "": ""} {
+		if got := withoutKey(text, "sk-12345"); got != want {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+	if got := withoutKey("as it is", ""); got != "as it is" {
+		t.Errorf("without a key: %q", got)
+	}
+}
