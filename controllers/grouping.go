@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,24 +40,42 @@ func (p *planner) reconcileSweep(ctx context.Context, key types.NamespacedName) 
 	}
 	pass := &grouping{planner: p, ctx: ctx, sweep: sweep, key: key}
 	pass.look()
-	if err := pass.letGo(); err != nil {
+	res, err := pass.plan()
+	return res, errors.Join(err, pass.showLive())
+}
+
+// showLive keeps the number of live Allocations in the status.
+func (g *grouping) showLive() error {
+	if n := int32(len(g.live)); n != g.sweep.Status.Allocations {
+		return updateSweep(g.ctx, g.store, g.sweep, func(_ *store.Tx, s *api.BenchmarkSweep) error {
+			s.Status.Allocations = n
+			return nil
+		})
+	}
+	return nil
+}
+
+// plan lets go of what nothing needs, and gives what waits its Allocations.
+func (g *grouping) plan() (result, error) {
+	ctx, sweep := g.ctx, g.sweep
+	if err := g.letGo(); err != nil {
 		return result{}, err
 	}
-	reason, message, again := stopReason(sweep, pass.live, time.Now())
-	if err := p.tellStopped(ctx, sweep, reason, message); err != nil {
+	reason, message, again := stopReason(sweep, g.live, time.Now())
+	if err := g.tellStopped(ctx, sweep, reason, message); err != nil {
 		return result{}, err
 	}
 	if reason != "" || sweep.Spec.Suspend || sweep.DeletionTimestamp != nil {
-		p.pass(turn{name: key, sweep: true})
-		return result{}, pass.drain()
+		g.pass(turn{name: g.key, sweep: true})
+		return result{}, g.drain()
 	}
-	if pass.returning {
+	if g.returning {
 		return result{after: 4 * rosterRetry}, nil
 	}
-	if err := pass.rebind(); err != nil {
+	if err := g.rebind(); err != nil {
 		return result{}, err
 	}
-	res, err := pass.begin()
+	res, err := g.begin()
 	if again > 0 && (res.after == 0 || again < res.after) {
 		res.after = again
 	}

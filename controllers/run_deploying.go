@@ -66,6 +66,16 @@ func (s *runPass) mirror(a *api.Allocation) {
 	}
 }
 
+// neverBegun says whether the attempt's turn never came, for a reason that was not its own: the lead was at an earlier order, or
+// the Allocation of its sweep was given back without anything having failed.
+func (s *runPass) neverBegun(a *api.Allocation) bool {
+	if s.run.Status.Phase != api.RunDeploying || sweepOf(a) == "" {
+		return false
+	}
+	order := a.Status.Order
+	return a.Status.Failure == nil && order < s.attempt().Order || order > 0 && s.attempt().Order > order
+}
+
 // allocationEnded fails the attempt because its Allocation ended before the order was done. Files may become visible
 // late on a network file system, so that is waited for first.
 func (s *runPass) allocationEnded(a *api.Allocation) (result, error) {
@@ -76,8 +86,7 @@ func (s *runPass) allocationEnded(a *api.Allocation) (result, error) {
 	if at := a.Status.PhaseSince; at != nil && a.Status.Failure == nil && time.Since(at.Time) < p.spec.VisibilityTimeout.Duration {
 		return result{after: time.Second}, nil
 	}
-	if order := a.Status.Order; order > 0 && s.attempt().Order > order && s.run.Status.Phase == api.RunDeploying {
-		// Its servers were up, and an earlier order was taken up: what ended it was not this run's doing.
+	if s.neverBegun(a) {
 		s.conclude(api.Outcome{
 			Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: node.ReasonNotStarted,
 			Message: fmt.Sprintf("allocation %s ended before it was this run's turn: %s", a.Name, a.Status.Message),

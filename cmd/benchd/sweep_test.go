@@ -124,3 +124,58 @@ func TestSweepGoesOnWithoutAControlPlane(t *testing.T) {
 		t.Errorf("status: %+v", st)
 	}
 }
+
+// A sweep that is suspended gives back what it does not measure on, loses nothing by it, and goes on where it was.
+func TestSweepSuspendedAndResumed(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t).ready()
+	p.apply(newSweep("pause", func(s *api.BenchmarkSweepSpec) {
+		s.Repeats = 4
+		s.Template.Spec.BackoffLimit = count(0) // an attempt that is lost would end the run
+		s.Template.Spec.Service.Config["startup"] = "2s"
+	}))
+	suspend := func(to bool) {
+		if _, err := p.api.Patch(t.Context(), api.KindBenchmarkSweep, "default", "pause", map[string]any{"spec": map[string]any{"suspend": to}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle := func(what string) {
+		p.eventually(time.Minute, what, func(ctx context.Context) (bool, string) {
+			st := p.sweep("pause").Status
+			return st.Phase == api.SweepSuspended && st.Allocations == 0 && len(p.processes()) == 1, fmt.Sprintf("%+v %v", st, p.processes())
+		})
+	}
+	p.until("pause-r1", time.Minute, api.RunDeploying) // its servers are starting
+	suspend(true)
+	idle("nothing is left while it is suspended before its first run")
+	suspend(false)
+	p.until("pause-r1", time.Minute, api.RunExecuting, api.RunReporting, api.RunCompleted)
+	suspend(true)
+	idle("the run under way is measured to its end, then nothing is left")
+	if st := p.sweep("pause").Status; st.Succeeded < 1 || st.Succeeded > 3 || st.Failed > 0 {
+		t.Errorf("suspended within: %+v", st)
+	}
+	suspend(false)
+	if st := p.untilSweep("pause", 2*time.Minute, api.SweepCompleted).Status; st.Succeeded != 4 {
+		t.Errorf("at the end: %+v", st)
+	}
+}
+
+// A search carries its probes out one after the other in one Allocation, and finds what the server can do.
+func TestSweepSearch(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t).ready()
+	p.apply(newSweep("limit", func(s *api.BenchmarkSweepSpec) {
+		s.Strategy = api.StrategySearch
+		s.Search = &api.SearchSpec{Path: "workload.load.clientsPerNode", Min: 1, Max: 64, Tolerance: 0.3, Goodput: 0.9}
+		w := &s.Template.Spec.Workload
+		w.SLO.TTFT = &metav1.Duration{Duration: 60 * time.Millisecond}
+		s.Template.Spec.Service.Config = map[string]any{"ttft": "10ms", "itl": "5ms", "concurrency": 8} // more than some eight queue
+		s.Template.Spec.Verdict.CompletionsPerClient = 1
+	}))
+	sweep := p.untilSweep("limit", 3*time.Minute, api.SweepCompleted)
+	st := sweep.Status
+	if len(st.Limits) != 1 || st.Limits[0].Passed == nil || *st.Limits[0].Passed < 6 || *st.Limits[0].Passed > 24 || st.AllocationsMade != 1 {
+		t.Errorf("found %+v by %d runs in %d Allocations", st.Limits, st.Total, st.AllocationsMade)
+	}
+}
