@@ -1,16 +1,21 @@
 package controllers
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/slurmadapter"
 	"github.com/benchd/benchd/store"
 )
 
@@ -102,4 +107,111 @@ func filled(b *testing.B, runs int) *store.Store {
 		}
 	}
 	return st
+}
+
+// seenCluster tells when a look has shown a job as running.
+type seenCluster struct {
+	*fakeCluster
+	running chan time.Time
+	watched string
+}
+
+func (c *seenCluster) List(ctx context.Context) ([]slurmadapter.Job, error) {
+	jobs, err := c.fakeCluster.List(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, j := range jobs {
+		if j.ID == c.watched && j.State == slurmadapter.Running {
+			c.watched = ""
+			c.running <- time.Now()
+		}
+	}
+	return jobs, err
+}
+
+// BenchmarkReaction is the time from a look at the queue that shows a job running until the Allocation has gone on, with a sweep of
+// 10,000 trials of which 100 are in the queue.
+func BenchmarkReaction(b *testing.B) {
+	home := b.TempDir()
+	st, err := store.Open(filepath.Join(home, "benchd.db"), store.Options{Live: api.Live})
+	if err != nil {
+		b.Fatal(err)
+	}
+	binary := filepath.Join(home, "benchd")
+	if err := os.WriteFile(binary, []byte("a binary"), 0o700); err != nil {
+		b.Fatal(err)
+	}
+	cluster := &seenCluster{fakeCluster: &fakeCluster{jobs: map[string]*slurmadapter.Job{}}, running: make(chan time.Time, 1)}
+	m, err := New(Config{
+		Store: st, Home: home, Binary: binary, Log: slog.New(slog.DiscardHandler), NewCluster: func(*api.Cluster, string, string) (Cluster, error) { return cluster, nil },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	c := &api.Cluster{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: api.ClusterSpec{PollInterval: metav1.Duration{Duration: 200 * time.Millisecond}}}
+	c.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindCluster))
+	api.SetDefaults(c)
+	sweep := &api.BenchmarkSweep{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "grid"}}
+	sweep.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSweep))
+	sweep.Spec.Template.Spec = validRun().Spec
+	sweep.Spec.Template.Spec.Cluster, sweep.Spec.Parallelism, sweep.Spec.Repeats, sweep.Spec.Sharing.Isolation = "c", 200, 10_000, api.IsolationPerTrial
+	sweep.Spec.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0}}}
+	api.SetDefaults(sweep)
+	for _, obj := range []api.Object{c, sweep} {
+		if err := st.Create(b.Context(), obj); err != nil {
+			b.Fatal(err)
+		}
+	}
+	queued := func() int {
+		cluster.mu.Lock()
+		defer cluster.mu.Unlock()
+		return len(cluster.released)
+	}
+	for queued() < 100 {
+		<-time.After(50 * time.Millisecond)
+	}
+	<-time.After(2 * time.Second)
+	var total, most time.Duration
+	n := 0
+	for b.Loop() {
+		n++
+		id := cluster.released[n%100]
+		cluster.set(func() {
+			cluster.watched = id
+			cluster.jobs[id].State, cluster.jobs[id].Nodes = slurmadapter.Running, "n1"
+		})
+		seen := <-cluster.running
+		for !started(b, st, id) {
+			<-time.After(200 * time.Microsecond)
+		}
+		took := time.Since(seen)
+		total, most = total+took, max(most, took)
+		if n == 90 {
+			break
+		}
+	}
+	b.ReportMetric(float64(total.Microseconds())/1000/float64(n), "ms-mean")
+	b.ReportMetric(float64(most.Microseconds())/1000, "ms-max")
+	cancel()
+	if err := errors.Join(<-ended, st.Close()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// started says whether the Allocation of a job has gone on.
+func started(b *testing.B, st *store.Store, job string) bool {
+	b.Helper()
+	live, err := st.ListLive(b.Context(), api.KindAllocation)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, obj := range live.Items {
+		if a, ok := obj.(*api.Allocation); ok && a.Status.JobID == job {
+			return a.Status.Phase != api.AllocationQueued
+		}
+	}
+	return false
 }
