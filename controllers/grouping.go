@@ -367,8 +367,8 @@ func (g *grouping) nextName() (string, error) {
 // overlap is how long after its predecessor's start an Allocation may begin even if that has not ended: when its work is to be done
 // but for the time that the last one waited in the queue. Zero while nothing is known of the queue.
 func (g *grouping) overlap(after *rosterAllocation) time.Duration {
-	if g.sweep.Status.QueueWait == nil {
-		return 0
+	if wait := g.sweep.Status.QueueWait; wait == nil || wait.Duration < time.Minute {
+		return 0 // there is nothing to overlap with
 	}
 	at := after.limit - 2*time.Minute - g.sweep.Status.QueueWait.Duration
 	return max(0, at.Truncate(time.Minute))

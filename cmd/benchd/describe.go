@@ -72,6 +72,17 @@ func describe(ctx context.Context, out io.Writer, c *client.Client, obj api.Obje
 		if err := describeSweep(ctx, p, c, o); err != nil {
 			return err
 		}
+	case *api.BenchmarkSchedule:
+		describeSpec(p, o.Spec)
+		st := &o.Status
+		p("Message:\t%s", orNone(st.Message))
+		p("Made:\t%d, %d times left out", st.Made, st.Missed)
+		for _, ref := range st.Active {
+			p("Active:\t%s/%s", word(ref.Kind), ref.Name)
+		}
+		if st.NextScheduleTime != nil {
+			p("Next:\t%s", st.NextScheduleTime.Format(time.DateTime))
+		}
 	case *api.Allocation:
 		describeAllocation(p, o)
 	case *api.Cluster:
