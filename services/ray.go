@@ -69,8 +69,10 @@ func (c *rayCluster) node() Process {
 	l := &c.launch
 	args := []string{"ray", "start"}
 	if l.head() {
+		// Without a word of --include-dashboard: where Ray's extras are not installed, as in vLLM's image, a head that is told to
+		// have a dashboard fails, and one that is not told goes on without.
 		args = append(args, "--head", "--port="+strconv.Itoa(intSetting(c.settings, "port", rayPort)),
-			"--include-dashboard=true", "--dashboard-host="+c.loopback(), "--dashboard-port="+strconv.Itoa(intSetting(c.settings, "dashboardPort", rayDashboardPort)))
+			"--dashboard-host="+c.loopback(), "--dashboard-port="+strconv.Itoa(intSetting(c.settings, "dashboardPort", rayDashboardPort)))
 	} else {
 		args = append(args, "--address="+c.address())
 	}

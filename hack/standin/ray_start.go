@@ -207,11 +207,14 @@ func (s *rayStarter) run(ctx context.Context) int {
 	return s.watch(ctx)
 }
 
-// startGCS starts the head's daemon, and with it the dashboard.
+// startGCS starts the head's daemon, and with it the dashboard. Of an installation without Ray's extras, which vLLM's image has, it
+// plays the refusal of a dashboard that is asked for.
 func (s *rayStarter) startGCS(ctx context.Context) error {
-	dashboard := s.p.text("include-dashboard", "true")
-	if !isTrue(dashboard) {
+	switch {
+	case s.p.has("include-dashboard") && !isTrue(s.p.text("include-dashboard", "")):
 		return s.start(ctx, gcsName, s.address)
+	case s.p.has("include-dashboard"):
+		return errors.New("Ray dashboard dependencies failed to install properly: No module named 'aiohttp_cors'.") //nolint:revive // Ray's own words
 	}
 	host, port := s.p.text("dashboard-host", "127.0.0.1"), s.p.number("dashboard-port", 8265)
 	tries := 50 // like Ray, the next ports are tried when the default's is taken

@@ -229,6 +229,17 @@ func TestRayWithoutBlock(t *testing.T) {
 	}
 }
 
+// A dashboard that is asked for is not left out, as one that is not.
+func TestRayDashboardWithoutExtras(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	_, port, _ := strings.Cut(c.head, ":")
+	p := c.start(nil, "ray start --head --node-ip-address=127.0.0.1 --port="+port+" --include-dashboard=true --block")
+	if code := p.exit(t); code != 1 || !strings.Contains(p.out.String(), "No module named 'aiohttp_cors'") {
+		t.Errorf("exit %d:\n%s", code, p.out)
+	}
+}
+
 func TestRayWorkerWithoutHead(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "STANDIN_RAY_CONNECT=50ms")
