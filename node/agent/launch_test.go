@@ -3,7 +3,10 @@ package agent
 import (
 	"log/slog"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -56,5 +59,26 @@ func TestContainersHaveTheNodesFolder(t *testing.T) {
 		if (len(binds) == 1 && binds[0] == s.scratch()+":"+s.scratch()) != tc.bound {
 			t.Errorf("%s with TMPDIR=%s: %q", tc.runtime, tc.tmp, binds)
 		}
+	}
+}
+
+// What a program says last is the cause; it is read a moment after the program's end.
+func TestLastWordsOfAServerAreHeard(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	p := newProcesses(time.Second, log)
+	defer p.stopAll()
+	s := &server{agent: &agent{log: log, mask: logs.Mask()}, died: make(chan struct{})}
+	capture, err := logs.NewCapture(filepath.Join(t.TempDir(), "server-x.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc, err := p.start([]string{"/bin/sh", "-c", "(sleep 0.1; echo out of memory >&2) & exit 1"}, nil, capture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-proc.exited
+	s.fail(&exitedError{proc})
+	if st := s.status(); st.Reason != reasonExited || !slices.Contains(st.Evidence, "out of memory") {
+		t.Errorf("%s with %q", st.Reason, st.Evidence)
 	}
 }

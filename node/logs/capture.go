@@ -30,8 +30,12 @@ func (s Source) File() string { return s.Component + "-" + s.Container + ".log" 
 // maxLineBytes bounds one line; a longer one is split.
 const maxLineBytes = 64 << 10
 
-// keptLines is how many of the last lines a Capture remembers as evidence.
-const keptLines = 20
+// keptLines is how many of the last lines a Capture remembers as evidence, keptBytes how much of each: evidence stands in messages,
+// and a progress bar is a line without an end.
+const (
+	keptLines = 20
+	keptBytes = 500
+)
 
 // Capture appends the lines of a process's two outputs to one raw log: `TIME out|err LINE`. It is a stream file: each
 // line is one write.
@@ -122,6 +126,9 @@ func (c *Capture) Line(stream string, line []byte) {
 	if len(c.last) == keptLines {
 		c.last = c.last[1:]
 	}
+	if len(text) > keptBytes {
+		text = strings.ToValidUTF8(text[:keptBytes], "") + "…"
+	}
 	c.last = append(c.last, text)
 }
 
@@ -144,6 +151,19 @@ func (c *Capture) Last() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]string(nil), c.last...)
+}
+
+// Settle waits until the pipes have ended, at most as long as it is told: what a process wrote last is read a moment after its end.
+func (c *Capture) Settle(longest time.Duration) {
+	ended := make(chan struct{})
+	go func() {
+		c.wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(longest):
+	}
 }
 
 // Close waits for the pipes to end and closes the file.

@@ -154,6 +154,11 @@ func TestCaptureOfVeryLongLines(t *testing.T) {
 		if total != n || lines[len(lines)-1] != "out after" {
 			t.Errorf("%s: %d bytes in %d lines", name, total, len(lines))
 		}
+		for _, text := range c.Last() {
+			if len(text) > 2*keptBytes {
+				t.Errorf("%s: evidence of %d bytes", name, len(text))
+			}
+		}
 	}
 }
 
