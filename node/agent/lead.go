@@ -309,9 +309,17 @@ func (l *lead) serverStates(ctx context.Context) ([]partState, error) {
 		if f := l.blame(ctx, fail(api.FailureService, reasonExited, "a server failed")); f.Reason != reasonExited {
 			return nil, f
 		}
-		// What failed first may have taken others with it, and may be heard of last.
-		if again, err := l.askServers(ctx); err == nil {
-			states = again
+		// What failed first may have taken others with it, and may be heard of last: a node that is silent, once it counts as lost.
+		again, err := l.askServers(ctx)
+		for err == nil && l.silent() {
+			_ = pause(ctx) // the next question tells of an end
+			again, err = l.askServers(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if f := failed(again); f != nil {
+			return nil, f
 		}
 		return nil, failed(states)
 	}
@@ -351,8 +359,14 @@ func (l *lead) askServers(ctx context.Context) ([]partState, error) {
 	return states, nil
 }
 
+// silent says whether a node with servers does not answer.
+func (l *lead) silent() bool {
+	return slices.ContainsFunc(l.withRole(node.RoleServer), func(m *member) bool { return !m.missing.IsZero() })
+}
+
 // failed is the failure of the server that failed first, nil when none did. Of parts of one server it is one that answers no
-// requests, if one of them failed within a moment of the others: it is what the first part waits for or has lost.
+// requests, if one of them failed within a moment of the others: it is what the first part waits for or has lost. Those that are not
+// up yet when the first part fails are named: their time may end later.
 func failed(states []partState) *failure {
 	const moment = 3 * time.Second
 	var first *partState
@@ -362,7 +376,7 @@ func failed(states []partState) *failure {
 		}
 		switch {
 		case first == nil:
-		case (s.Part == 0) != (first.Part == 0) && s.Since.Sub(first.Since).Abs() < moment:
+		case s.Name == first.Name && (s.Part == 0) != (first.Part == 0) && s.Since.Sub(first.Since).Abs() < moment:
 			if s.Part == 0 {
 				continue
 			}
@@ -378,7 +392,13 @@ func failed(states []partState) *failure {
 	if first.Part > 0 {
 		role = fmt.Sprintf(" (node %d of the server)", first.Part+1)
 	}
-	return fail(cmp.Or(first.Class, api.FailureService), first.Reason, "server %s on %s%s: %s%s", first.Name, first.node, role, first.Message, evidence(first.Evidence))
+	waits := ""
+	for _, s := range states {
+		if first.Part == 0 && s.Name == first.Name && s.Part > 0 && s.State == node.ServerStarting {
+			waits += fmt.Sprintf("; %s (node %d of the server) is not up: %s", s.node, s.Part+1, s.Message)
+		}
+	}
+	return fail(cmp.Or(first.Class, api.FailureService), first.Reason, "server %s on %s%s: %s%s%s", first.Name, first.node, role, first.Message, waits, evidence(first.Evidence))
 }
 
 func evidence(lines []string) string {

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/benchd/benchd/api/node"
+	api "github.com/benchd/benchd/api/v1alpha1"
+)
+
+// testLead leads a server of two nodes: the first node's agent answers with states, the second's is silent since a while.
+func testLead(t *testing.T, silence time.Duration, states ...node.ServerState) *lead {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{node.TLSName}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(node.ExecutorStatus{Servers: states})
+	}))
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+
+	a := &agent{folder: node.Folder(t.TempDir()), log: slog.New(slog.DiscardHandler)}
+	a.manifest.Replicas = []node.Replica{{Name: "vllm-0", Ranks: []int{0, 1}}}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.MkdirAll(filepath.Dir(a.folder.Cert()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(node.WriteSealedBytes(a.folder.Token(), []byte("token"), 0o600), node.WriteSealedBytes(a.folder.Cert(), cert, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	l := newLead(a)
+	if l.client, err = node.NewClient(a.folder, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.client.Close)
+	l.members = []*member{
+		{AgentRecord: node.AgentRecord{Rank: 0, Node: "n1"}, host: strings.TrimPrefix(srv.URL, "https://"), client: l.client},
+		{AgentRecord: node.AgentRecord{Rank: 1, Node: "n2"}, host: "127.0.0.1:1", roles: []string{node.RoleServer}, client: l.client, missing: time.Now().Add(-silence)},
+	}
+	return l
+}
+
+// A server's first node may find out that another is gone before the lead counts that node as lost: it is the node that is named.
+func TestASilentNodeIsNamedBeforeTheServer(t *testing.T) {
+	t.Parallel()
+	l := testLead(t, memberLost-3*time.Second, node.ServerState{Name: "vllm-0", State: node.ServerFailed, Reason: "RayWorkerLost", Message: "a node of the server is lost"})
+	_, err := l.serverStates(t.Context())
+	var f *failure
+	if !errors.As(err, &f) || f.Reason != "NodeLost" || f.Node != "n2" {
+		t.Errorf("%v", err)
+	}
+}
+
+// Nodes begin at different times, and so does their patience: what the first node waits for is named although it goes on trying.
+func TestAPartThatIsNotUpIsNamed(t *testing.T) {
+	f := failed([]partState{
+		{node.ServerState{Name: "vllm-0", State: node.ServerFailed, Class: api.FailureService, Reason: "RayWorkersMissing", Message: "not all nodes of vllm-0 are joined"}, "n1"},
+		{node.ServerState{Name: "vllm-0", Part: 1, State: node.ServerReady}, "n2"},
+		{node.ServerState{Name: "vllm-0", Part: 2, State: node.ServerStarting, Message: "waiting for ray to say it"}, "n3"},
+		{node.ServerState{Name: "vllm-1", Part: 1, State: node.ServerStarting}, "n4"},
+	})
+	if want := "server vllm-0 on n1: not all nodes of vllm-0 are joined; n3 (node 3 of the server) is not up: waiting for ray to say it"; f.Message != want {
+		t.Errorf("%q, want %q", f.Message, want)
+	}
+}
