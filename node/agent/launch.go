@@ -97,10 +97,20 @@ func (s *server) cleanUp() error {
 	return errors.Join(append(errs, os.RemoveAll(s.scratch()))...)
 }
 
+// longestScratch is what a path of 107 bytes, the longest that a socket can have, leaves of Ray's
+// /ray/session_2026-01-31_10-24-51_593334_1234567/sockets/plasma_store.
+const longestScratch = 107 - 68
+
 // scratch is the server's folder on the node's own disk. All nodes of the server call it the same, for some services have one
-// node say where the others keep their files.
+// node say where the others keep their files. Where the site's TMPDIR is too long for sockets, or cannot be seen in the container,
+// it lies in /tmp.
 func (s *server) scratch() string {
-	return filepath.Join(os.TempDir(), fmt.Sprintf("benchd-%.8s-%s", s.agent.manifest.Allocation.UID, s.replica.Name))
+	name := fmt.Sprintf("benchd-%.8s-%s", s.agent.manifest.Allocation.UID, s.replica.Name)
+	dir := filepath.Join(os.TempDir(), name)
+	if len(dir) > longestScratch || s.agent.manifest.Container.Runtime == api.RuntimeCharliecloud {
+		return filepath.Join("/tmp", name)
+	}
+	return dir
 }
 
 // find looks for a program in the folders of container.path, then on PATH.

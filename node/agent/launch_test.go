@@ -51,6 +51,7 @@ func TestContainersHaveTheNodesFolder(t *testing.T) {
 		{"/scratch/job.7", api.RuntimeSingularity, true},
 		{"/tmp", api.RuntimePodman, true},
 		{"/tmp", api.RuntimePyxis, true},
+		{"/scratch/job.7", api.RuntimePyxis, true},
 	} {
 		t.Setenv("TMPDIR", tc.tmp)
 		s := &server{agent: &agent{}, replica: node.Replica{Name: "vllm-0"}}
@@ -58,6 +59,26 @@ func TestContainersHaveTheNodesFolder(t *testing.T) {
 		binds := s.ownBinds(services.Process{Args: []string{"vllm"}})
 		if (len(binds) == 1 && binds[0] == s.scratch()+":"+s.scratch()) != tc.bound {
 			t.Errorf("%s with TMPDIR=%s: %q", tc.runtime, tc.tmp, binds)
+		}
+	}
+}
+
+// Ray's sockets lie 68 bytes below the folder, whose paths the kernel takes up to 107 bytes of; and charliecloud mounts /tmp alone.
+func TestSocketsHaveShortPaths(t *testing.T) {
+	for _, tc := range []struct {
+		tmp, want string
+		runtime   api.Runtime
+	}{
+		{"/tmp", "/tmp/benchd-01234567-vllm-0", api.RuntimeNone},
+		{"/local/job.7", "/local/job.7/benchd-01234567-vllm-0", api.RuntimeNone},
+		{"/tmp/slurm.1234567", "/tmp/benchd-01234567-vllm-0", api.RuntimeNone},
+		{"/local/job.7", "/tmp/benchd-01234567-vllm-0", api.RuntimeCharliecloud},
+	} {
+		t.Setenv("TMPDIR", tc.tmp)
+		s := &server{agent: &agent{}, replica: node.Replica{Name: "vllm-0"}}
+		s.agent.manifest.Allocation.UID, s.agent.manifest.Container.Runtime = "01234567-89", tc.runtime
+		if got := s.scratch(); got != tc.want {
+			t.Errorf("%s with TMPDIR=%s: %s", tc.runtime, tc.tmp, got)
 		}
 	}
 }
