@@ -272,6 +272,9 @@ func (s *server) askGate(ctx context.Context, g *services.Gate) error {
 	cmd.Env = s.environment(command.Env)
 	cmd.WaitDelay = time.Second
 	output, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s did not answer: %w", strings.Join(g.Args, " "), ctx.Err())
+	}
 	if err != nil {
 		last := strings.TrimSpace(string(output[max(0, len(output)-400):]))
 		return fmt.Errorf("%s: %w: %s", strings.Join(g.Args, " "), err, last)

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os/exec"
 	"path/filepath"
@@ -80,6 +83,35 @@ func TestSocketsHaveShortPaths(t *testing.T) {
 		if got := s.scratch(); got != tc.want {
 			t.Errorf("%s with TMPDIR=%s: %s", tc.runtime, tc.tmp, got)
 		}
+	}
+}
+
+// A preparation that takes too long says so, and what to raise.
+func TestASlowPreparationSaysWhatToDo(t *testing.T) {
+	s := &server{agent: &agent{mask: logs.Mask()}, died: make(chan struct{})}
+	s.agent.manifest.Service.Health.Timeout.Duration = 20 * time.Millisecond
+	s.service = &services.Service{Prepare: func(ctx context.Context, _ services.Server) (services.Prepared, error) {
+		<-ctx.Done()
+		return services.Prepared{}, fmt.Errorf("pull model m: %w", ctx.Err())
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), s.agent.manifest.Service.Health.Timeout.Duration)
+	defer cancel()
+	_, err := s.prepare(ctx)
+	var gate *gateError
+	if want := "not prepared 20ms after its start: raise service.health.timeout; last seen: pull model m: context deadline exceeded"; !errors.As(err, &gate) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// A gate's program that is slow, as Python is on a node under load, does not say that a node is lost.
+func TestASlowGateLosesNobody(t *testing.T) {
+	s := &server{agent: &agent{mask: logs.Mask()}, cleanUps: map[string][]string{}}
+	s.agent.manifest.Container.Runtime = api.RuntimeNone
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := s.askGate(ctx, &services.Gate{Args: []string{"/bin/sleep", "60"}})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a gate that does not answer: %v", err)
 	}
 }
 

@@ -199,13 +199,16 @@ func (s *server) prepare(ctx context.Context) (services.Prepared, error) {
 		if wrong := (*services.UserError)(nil); errors.As(err, &wrong) {
 			return p, mistake(wrong.Reason, "%v", err)
 		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("not prepared %s after its start: raise service.health.timeout; last seen: %w", s.agent.manifest.Service.Health.Timeout.Duration, err)
+		}
 		return p, &gateError{reasonPrepare, err}
 	}
 	return p, nil
 }
 
-// watch returns when the server fails: a process of it ends, or a gate holds no more. A gate that could not be asked, or fails
-// once, may come back.
+// watch returns when the server fails: a process of it ends, or a gate holds no more. A gate that fails once may come back, and
+// one whose program does not answer in time says nothing: the node may be busy.
 func (s *server) watch(ctx context.Context, parts []services.Process) error {
 	tick := time.NewTicker(gateInterval)
 	defer tick.Stop()
@@ -225,6 +228,10 @@ func (s *server) watch(ctx context.Context, parts []services.Process) error {
 			err := s.askGate(ctx, p.Gate)
 			if err == nil {
 				failures[p.Gate] = 0
+				continue
+			}
+			if errors.Is(err, context.DeadlineExceeded) {
+				s.agent.log.Warn("a look at the server's nodes came to nothing", "server", s.replica.Name, "error", err)
 				continue
 			}
 			if failures[p.Gate]++; failures[p.Gate] >= 2 {
