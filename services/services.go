@@ -251,7 +251,8 @@ func validatePlaces(s *Service, spec *api.BenchmarkRunSpec, at *field.Path) fiel
 	if svc.NodesPerReplica > 1 && !s.SpansNodes {
 		errs = append(errs, field.Invalid(at.Child("nodesPerReplica"), svc.NodesPerReplica, "a server of "+svc.Name+" runs on one node"))
 	}
-	perNode := (svc.Replicas*svc.NodesPerReplica + max(1, servers) - 1) / max(1, servers)
+	nodes := serverNodes(spec)
+	perNode := (svc.Replicas*svc.NodesPerReplica + nodes - 1) / nodes
 	if gpus := spec.Nodes.Servers.GPUs; perNode > 1 && gpus > 0 && gpus%perNode != 0 {
 		errs = append(errs, field.Invalid(at.Child("replicas"), svc.Replicas, fmt.Sprintf(
 			"%d replicas on each node cannot share its %d GPUs evenly", perNode, gpus)))
@@ -274,9 +275,15 @@ func validateHealth(s *Service, svc *api.ServiceSpec, at *field.Path) field.Erro
 	return nil
 }
 
+// serverNodes counts the nodes that servers run on: those of another role where none are the servers' own.
+func serverNodes(spec *api.BenchmarkRunSpec) int32 {
+	n := &spec.Nodes
+	return max(1, cmp.Or(*n.Servers.Count, *n.Clients.Count, *n.Monitors.Count))
+}
+
 // gpusPerServerNode is how many GPUs each server has on each of its nodes.
 func gpusPerServerNode(spec *api.BenchmarkRunSpec) int {
-	groups := max(1, int(*spec.Nodes.Servers.Count)/max(1, int(spec.Service.NodesPerReplica)))
+	groups := max(1, int(serverNodes(spec))/max(1, int(spec.Service.NodesPerReplica)))
 	perGroup := (int(spec.Service.Replicas) + groups - 1) / groups
 	return int(spec.Nodes.Servers.GPUs) / max(1, perGroup)
 }

@@ -201,3 +201,39 @@ func TestPortsOfServersOnSeveralNodes(t *testing.T) {
 		}
 	}
 }
+
+// Parallelism that stands among the arguments is the user's word as one in the settings is.
+func TestParallelismAmongTheArguments(t *testing.T) {
+	args := func(words ...string) func(*api.BenchmarkRunSpec) {
+		return func(s *api.BenchmarkRunSpec) { s.Service.Args, s.Nodes.Servers.GPUs = words, 4 }
+	}
+	for name, change := range map[string]func(*api.BenchmarkRunSpec){
+		"vllm on nodes": service("vllm", "m", nil, span(2), args("--tensor-parallel-size=8")),
+		"sglang":        service("sglang", "m", nil, args("--pp-size", "4")),
+		"tensorrt-llm":  service("tensorrt-llm", "m", nil, args("--pp_size", "2", "--tp_size", "2")),
+		"tgi":           service("tgi", "m", nil, args("--num-shard", "2")),
+	} {
+		run := &api.BenchmarkRun{}
+		change(&run.Spec)
+		api.SetDefaults(run)
+		SetDefaults(&run.Spec)
+		if errs := Validate(&run.Spec); len(errs) > 0 || len(run.Spec.Service.Config) > 0 {
+			t.Errorf("%s: %v, settings %v", name, errs, run.Spec.Service.Config)
+		}
+	}
+}
+
+// Servers that share the clients' nodes are dealt out to them one by one, each with all of its node's GPUs.
+func TestServersOnTheClientsNodes(t *testing.T) {
+	run := &api.BenchmarkRun{}
+	service("vllm", "m", nil, servers(0))(&run.Spec)
+	run.Spec.Service.Replicas = 2
+	run.Spec.Nodes.Clients.Count, run.Spec.Nodes.Servers.GPUs = ptr(int32(2)), 3
+	api.SetDefaults(run)
+	SetDefaults(&run.Spec)
+	if errs := Validate(&run.Spec); len(errs) > 0 || run.Spec.Service.Config["tensorParallelSize"] != 3.0 {
+		t.Errorf("%v, settings %v", errs, run.Spec.Service.Config)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }

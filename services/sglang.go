@@ -44,7 +44,7 @@ var sglang = Service{
 		{Name: "servedModelName", Type: SettingWord, Flag: "--served-model-name", Meaning: "name under which the model is served"},
 	},
 	Defaults: func(spec *api.BenchmarkRunSpec) {
-		defaultTensorParallel(spec, gpusPerServerNode(spec)*int(spec.Service.NodesPerReplica), "--tp-size", "--tp", "--tensor-parallel-size")
+		defaultTensorParallel(spec, gpusPerServerNode(spec)*int(spec.Service.NodesPerReplica))
 	},
 	Validate: func(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		config := spec.Service.Config
@@ -77,14 +77,14 @@ var sglang = Service{
 }
 
 // defaultTensorParallel spreads a model over all GPUs of its server where the user says nothing of it.
-func defaultTensorParallel(spec *api.BenchmarkRunSpec, gpus int, names ...string) {
+func defaultTensorParallel(spec *api.BenchmarkRunSpec, gpus int) {
 	svc := &spec.Service
 	for _, name := range []string{"tensorParallelSize", "pipelineParallelSize", "dataParallelSize"} {
 		if _, given := svc.Config[name]; given {
 			return
 		}
 	}
-	if gpus <= 1 || hasArg(svc.Args, names...) {
+	if gpus <= 1 || parallelByArgs(svc.Args) {
 		return
 	}
 	if svc.Config == nil {

@@ -32,7 +32,7 @@ var tensorrtllm = Service{
 		{Name: "trustRemoteCode", Type: SettingBool, Flag: "--trust_remote_code", Meaning: "run code that comes with the model"},
 	},
 	Defaults: func(spec *api.BenchmarkRunSpec) {
-		defaultTensorParallel(spec, gpusPerServerNode(spec), "--tp-size")
+		defaultTensorParallel(spec, gpusPerServerNode(spec))
 	},
 	Validate: func(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		tp, pp := intSetting(spec.Service.Config, "tensorParallelSize", 1), intSetting(spec.Service.Config, "pipelineParallelSize", 1)

@@ -34,7 +34,7 @@ var tgi = Service{
 		{Name: "trustRemoteCode", Type: SettingBool, Flag: "--trust-remote-code", Meaning: "run code that comes with the model"},
 	},
 	Defaults: func(spec *api.BenchmarkRunSpec) {
-		defaultTensorParallel(spec, gpusPerServerNode(spec), "--num-shard")
+		defaultTensorParallel(spec, gpusPerServerNode(spec))
 	},
 	Validate: func(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		shards := intSetting(spec.Service.Config, "tensorParallelSize", 1)

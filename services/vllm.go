@@ -78,17 +78,23 @@ func vllmDefaults(spec *api.BenchmarkRunSpec) {
 	}
 	_, tp := svc.Config["tensorParallelSize"]
 	_, pp := svc.Config["pipelineParallelSize"]
-	if !tp && !pp && svc.Config["dataParallelSize"] == nil && !hasArg(svc.Args, "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp") {
+	if !tp && !pp && svc.Config["dataParallelSize"] == nil && !parallelByArgs(svc.Args) {
 		set("tensorParallelSize", gpus)
 		set("pipelineParallelSize", nodes)
 	}
 }
 
-// hasArg says whether one of the options is among the arguments, in whatever form.
-func hasArg(args []string, names ...string) bool {
+// parallelOptions are how the services' programs call their parallelism, underscores being dashes.
+var parallelOptions = []string{
+	"--tensor-parallel-size", "--tp-size", "--tp", "-tp", "--pipeline-parallel-size", "--pp-size", "--pp", "-pp",
+	"--data-parallel-size", "--dp-size", "--dp", "-dp", "--num-shard",
+}
+
+// parallelByArgs says whether the arguments tell of parallelism, which then is the user's to count.
+func parallelByArgs(args []string) bool {
 	return slices.ContainsFunc(args, func(arg string) bool {
 		name, _, _ := strings.Cut(arg, "=")
-		return slices.Contains(names, strings.ReplaceAll(name, "_", "-"))
+		return slices.Contains(parallelOptions, strings.ReplaceAll(name, "_", "-"))
 	})
 }
 
@@ -108,7 +114,7 @@ func vllmValidate(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		}
 		return errs
 	}
-	if tp*pp < nodes {
+	if tp*pp < nodes && !parallelByArgs(svc.Args) {
 		errs = append(errs, field.Invalid(at.Child("nodesPerReplica"), nodes, fmt.Sprintf(
 			"tensorParallelSize (%d) × pipelineParallelSize (%d) = %d leaves nodes of the server without work: raise one of them, or use fewer nodes", tp, pp, tp*pp)))
 	}
