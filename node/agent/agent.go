@@ -161,6 +161,7 @@ func (a *agent) serve(ctx context.Context) error {
 	defer processes.stopAll()
 	serving, end := context.WithCancel(ctx)
 	defer end() // before the processes are ended, for none of them then ends by itself
+	go reapOrphans(serving)
 	for _, s := range a.servers {
 		go s.run(serving, processes)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -129,33 +130,64 @@ func (proc *process) signal(sig syscall.Signal) {
 	_ = syscall.Kill(-proc.cmd.Process.Pid, sig) // fails only when the group is empty
 }
 
-// killOrphans ends descendants that had left their process group. The agent is their reaper, so they are its children.
-func (p *processes) killOrphans() {
-	for range 100 {
-		pids := children(os.Getpid())
-		if len(pids) == 0 {
+// reapInterval is how often it is looked for orphans that have ended.
+const reapInterval = time.Minute
+
+// reapOrphans keeps descendants whose parents are gone, such as the monitors of containers, from piling up when they have ended.
+func reapOrphans(ctx context.Context) {
+	tick := time.NewTicker(reapInterval)
+	defer tick.Stop()
+	for seen := map[int]bool{}; ; seen = reap(seen) {
+		select {
+		case <-ctx.Done():
 			return
-		}
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // fails only when it has ended
-			var status syscall.WaitStatus
-			_, _ = syscall.Wait4(pid, &status, 0, nil) // no child any more: the next look tells
+		case <-tick.C:
 		}
 	}
 }
 
-func children(pid int) []int {
+// reap takes away children that had ended when they were last looked for, and returns those that have ended since. What the agent
+// itself started is waited for, and gone by the next look.
+func reap(seen map[int]bool) map[int]bool {
+	ended := map[int]bool{}
+	for _, stat := range children(os.Getpid()) {
+		switch {
+		case stat.State != "Z":
+		case seen[stat.PID]:
+			_, _ = syscall.Wait4(stat.PID, nil, syscall.WNOHANG, nil) // fails only when somebody did it meanwhile
+		default:
+			ended[stat.PID] = true
+		}
+	}
+	return ended
+}
+
+// killOrphans ends descendants that had left their process group. The agent is their reaper, so they are its children.
+func (p *processes) killOrphans() {
+	for range 100 {
+		orphans := children(os.Getpid())
+		if len(orphans) == 0 {
+			return
+		}
+		for _, stat := range orphans {
+			_ = syscall.Kill(stat.PID, syscall.SIGKILL) // fails only when it has ended
+			_, _ = syscall.Wait4(stat.PID, nil, 0, nil) // no child any more: the next look tells
+		}
+	}
+}
+
+func children(pid int) []procfs.ProcStat {
 	procs, err := procfs.AllProcs()
 	if err != nil {
 		return nil
 	}
-	var pids []int
+	var all []procfs.ProcStat
 	for _, proc := range procs {
 		if stat, err := proc.Stat(); err == nil && stat.PPID == pid {
-			pids = append(pids, proc.PID)
+			all = append(all, stat)
 		}
 	}
-	return pids
+	return all
 }
 
 // descendants returns the process and all below it.

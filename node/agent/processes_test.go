@@ -2,10 +2,17 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/benchd/benchd/node/logs"
 )
@@ -23,5 +30,30 @@ func TestNothingStartsAfterTheEnd(t *testing.T) {
 	}
 	if err := capture.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Daemons leave children to the agent, which would pile up as zombies in a long job; what is waited for is left to who waits.
+func TestOrphansAreReaped(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("/bin/sh", "-c", "sleep 0.1 >/dev/null & echo $!").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen map[int]bool
+	for deadline := time.Now().Add(10 * time.Second); !seen[orphan]; seen = reap(nil) {
+		if time.Now().After(deadline) {
+			t.Fatal("the orphan does not become a zombie of this process")
+		}
+	}
+	reap(seen)
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", orphan)); !os.IsNotExist(err) {
+		t.Errorf("the orphan is still there: %v", err)
 	}
 }
