@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -69,17 +68,9 @@ func (l *lead) awaitExternal(ctx context.Context, service *services.Service, s s
 }
 
 func lookAtExternal(ctx context.Context, service *services.Service, s services.Server) (services.Prepared, error) {
-	if path := s.Spec.Health.Endpoint; path != "" {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, nil)
-		if err != nil {
+	if s.Spec.Health.Endpoint != "" {
+		if err := askHealth(ctx, s.URL, s.Spec.Health.Endpoint, s.APIKey); err != nil {
 			return services.Prepared{}, err
-		}
-		resp, err := direct.Do(req)
-		if err != nil {
-			return services.Prepared{}, err
-		}
-		if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
-			return services.Prepared{}, errors.Join(err, fmt.Errorf("GET %s: HTTP %d", path, resp.StatusCode))
 		}
 	}
 	return service.Prepare(ctx, s)

@@ -243,11 +243,37 @@ func (s *server) watch(ctx context.Context, parts []services.Process) error {
 
 // check asks whether the server is healthy, and sees that it is this job's own that answers.
 func (s *server) check(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	// Without the key: who answers is known below.
+	if err := askHealth(ctx, s.url, path, ""); err != nil {
+		return err
+	}
+	if s.agent.manifest.Container.Runtime == api.RuntimePyxis {
+		return nil // Slurm's daemon is the parent of what srun starts
+	}
+	// Whatever starts the server may have left it to this agent, which is the reaper of all that it starts.
+	own, err := ownsListener(os.Getpid(), s.agent.address, int(s.replica.Port))
 	if err != nil {
 		return err
+	}
+	if !own {
+		return fmt.Errorf("GET %s answers, but port %d belongs to another process: choose another service.port", path, s.replica.Port)
+	}
+	return nil
+}
+
+// healthPatience bounds one question for a server's health.
+const healthPatience = 5 * time.Second
+
+// askHealth asks a server whether it is healthy, with its key where there is one: what stands before an external server may ask for it.
+func askHealth(ctx context.Context, url, path, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+path, nil)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	resp, err := direct.Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) {
@@ -261,17 +287,6 @@ func (s *server) check(ctx context.Context, path string) error {
 	}
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: HTTP %d", path, resp.StatusCode)
-	}
-	if s.agent.manifest.Container.Runtime == api.RuntimePyxis {
-		return nil // Slurm's daemon is the parent of what srun starts
-	}
-	// Whatever starts the server may have left it to this agent, which is the reaper of all that it starts.
-	own, err := ownsListener(os.Getpid(), s.agent.address, int(s.replica.Port))
-	if err != nil {
-		return err
-	}
-	if !own {
-		return fmt.Errorf("GET %s answers, but port %d belongs to another process: choose another service.port", path, s.replica.Port)
 	}
 	return nil
 }
