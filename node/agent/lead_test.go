@@ -23,7 +23,8 @@ import (
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
-// testLead leads a server of two nodes: the first node's agent answers with states, the second's is silent since a while.
+// testLead leads a server of two nodes: the first node's agent answers with states, and that its client's error budget is spent; the
+// second's is silent since a while.
 func testLead(t *testing.T, silence time.Duration, states ...node.ServerState) *lead {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -36,7 +37,7 @@ func testLead(t *testing.T, silence time.Duration, states ...node.ServerState) *
 		t.Fatal(err)
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(node.ExecutorStatus{Servers: states})
+		_ = json.NewEncoder(w).Encode(node.ExecutorStatus{Servers: states, Bound: node.BoundErrorBudget})
 	}))
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	srv.StartTLS()
@@ -84,5 +85,20 @@ func TestAPartThatIsNotUpIsNamed(t *testing.T) {
 	})
 	if want := "server vllm-0 on n1: not all nodes of vllm-0 are joined; n3 (node 3 of the server) is not up: waiting for ray to say it"; f.Message != want {
 		t.Errorf("%q, want %q", f.Message, want)
+	}
+}
+
+// A server that falls over makes the clients' requests fail at once: it is the server that is blamed, not the load.
+func TestAServerIsBlamedBeforeTheLoad(t *testing.T) {
+	t.Parallel()
+	l := testLead(t, 0, node.ServerState{Name: "vllm-0", State: node.ServerExited, Class: api.FailureService, Reason: reasonExited, Message: "vllm ended by itself"})
+	l.members = l.members[:1]
+	a := &attempt{lead: l, clients: l.members}
+	run := &api.BenchmarkRun{}
+	api.SetDefaults(run)
+	a.order.Workload, a.order.Timeouts = run.Spec.Workload, run.Spec.Timeouts
+	var f *failure
+	if err := a.execute(t.Context()); !errors.As(err, &f) || f.Reason != reasonExited {
+		t.Errorf("%v", err)
 	}
 }

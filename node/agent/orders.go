@@ -352,6 +352,12 @@ func (a *attempt) execute(ctx context.Context) error {
 	lastWritten := time.Time{}
 	for {
 		states, done, err := a.clientStates(ctx)
+		if f := (*failure)(nil); errors.As(err, &f) && f.Class == api.FailureWorkload {
+			err = a.blame(ctx, f) // a server that fell over may be heard of later than the requests that failed for it
+			if _, serverErr := a.serverStates(ctx); serverErr != nil {
+				err = serverErr
+			}
+		}
 		if err != nil {
 			return err
 		}
