@@ -222,8 +222,11 @@ func pyxis(spec *api.ContainerSpec, image string, p Process) Command {
 		"srun", "--overlap", "--nodes=1", "--ntasks=1", "--nodelist=" + p.Node, "--mem=0", "--kill-on-bad-exit=1",
 		"--container-image=" + pyxisImage(image), "--no-container-mount-home",
 	}
+	var cleanUp []string
 	if p.Shared {
-		args = append(args, "--container-name=benchd")
+		name := filepath.Base(p.Folder) // the server's own: a container of this name that is there already would be used in place of the image
+		args = append(args, "--container-name="+name)
+		cleanUp = []string{"enroot", "remove", "--force", "pyxis_" + name}
 	}
 	if binds := mounts(spec, &p); len(binds) > 0 {
 		args = append(args, "--container-mounts="+strings.Join(binds, ","))
@@ -233,7 +236,7 @@ func pyxis(spec *api.ContainerSpec, image string, p Process) Command {
 		args = append(args, "--container-env="+strings.Join(slices.Sorted(maps.Keys(p.Env)), ","))
 	}
 	args = append(args, spec.Args...)
-	return Command{Args: append(args, p.Args...), Env: p.Env}
+	return Command{Args: append(args, p.Args...), Env: p.Env, CleanUp: cleanUp}
 }
 
 // pyxisImage writes a reference as enroot does: the registry's host ends with a number sign.

@@ -74,6 +74,28 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// A container with a name outlives its processes, and the next of that name takes it for its own, whatever its image: the name is the
+// server's alone, its processes share it, and it is taken away.
+func TestSharedContainer(t *testing.T) {
+	spec := api.ContainerSpec{Runtime: api.RuntimePyxis, Image: "docker://vllm/vllm-openai:latest"}
+	describe := func(folder, name string) Command {
+		p := process(folder, true, true)
+		p.Name = name
+		command, err := Describe(&spec, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return command
+	}
+	one, two := describe("/tmp/benchd-01234567-vllm-0", "vllm-0-ray"), describe("/tmp/benchd-01234567-vllm-0", "vllm-0")
+	if !slices.Contains(one.Args, "--container-name=benchd-01234567-vllm-0") || !slices.Contains(two.Args, "--container-name=benchd-01234567-vllm-0") {
+		t.Errorf("%q and %q share no container of their own", one.Args, two.Args)
+	}
+	if want := []string{"enroot", "remove", "--force", "pyxis_benchd-01234567-vllm-0"}; !slices.Equal(one.CleanUp, want) {
+		t.Errorf("taken away by %q", one.CleanUp)
+	}
+}
+
 // Charliecloud's variables go by a file that its owner alone can read.
 func TestEnvironmentFile(t *testing.T) {
 	p := process(t.TempDir(), false, false)
