@@ -152,6 +152,8 @@ func TestServicesRefuse(t *testing.T) {
 		"a group that is none":           {service("vllm", "m", map[string]any{"ray": 1.0}, span(2)), "is a group of settings: port"},
 		"more GPUs than there are":       {service("vllm", "m", map[string]any{"tensorParallelSize": 8.0}, gpus(4)), "= 8 GPUs, but each server has 4"},
 		"nodes without work":             {service("vllm", "m", map[string]any{"tensorParallelSize": 1.0, "pipelineParallelSize": 1.0}, span(2)), "leaves nodes of the server without work"},
+		"uneven shares, vllm's own":      {service("vllm", "m", map[string]any{"backend": "mp", "tensorParallelSize": 3.0}, span(2)), "= 3 GPUs cannot be shared evenly by the server's 2 nodes"},
+		"uneven shares, sglang":          {service("sglang", "m", map[string]any{"tensorParallelSize": 1.0}, span(2)), "= 1 GPUs cannot be shared evenly by the server's 2 nodes"},
 		"Ray on one node":                {service("vllm", "m", map[string]any{"ray": map[string]any{"port": 6380.0}}), "is for a server on several nodes"},
 		"a port that is used twice":      {service("vllm", "m", map[string]any{"ray": map[string]any{"dashboardPort": 6379.0}}, span(2)), "used twice among Ray's ports"},
 		"several nodes for one program":  {service("ollama", "m", nil, span(2)), "a server of ollama runs on one node"},

@@ -51,6 +51,7 @@ var sglang = Service{
 		// Data parallelism of attention takes its share of the tensor-parallel GPUs, so it is no factor here.
 		tp, pp := intSetting(config, "tensorParallelSize", 1), intSetting(config, "pipelineParallelSize", 1)
 		errs := checkParallel(spec, at, tp*pp, fmt.Sprintf("tensorParallelSize (%d) × pipelineParallelSize (%d)", tp, pp))
+		errs = append(errs, checkShares(&spec.Service, at, tp, pp)...)
 		return append(errs, checkMeetingPort(&spec.Service, at, sglangMasterPort)...)
 	},
 	launch: func(l Launch) ([]Process, error) {

@@ -122,6 +122,7 @@ func vllmValidate(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		if _, given := svc.Config["ray"]; given {
 			errs = append(errs, field.Forbidden(config.Key("ray"), "is for backend ray: drop it, or the backend"))
 		}
+		errs = append(errs, checkShares(svc, at, tp, pp)...)
 		return append(errs, checkMeetingPort(svc, at, vllmMasterPort)...)
 	}
 	ports := rayPorts(groupSetting(svc.Config, "ray"))
@@ -137,6 +138,15 @@ func vllmValidate(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 func checkMeetingPort(svc *api.ServiceSpec, at *field.Path, meeting int32) field.ErrorList {
 	if svc.NodesPerReplica > 1 && svc.Port == meeting {
 		return field.ErrorList{field.Invalid(at.Child("port"), svc.Port, "is where the nodes of the server meet: choose another")}
+	}
+	return nil
+}
+
+// checkShares sees that each node of a server has as many GPUs to use, where each starts a share of its own.
+func checkShares(svc *api.ServiceSpec, at *field.Path, tp, pp int) field.ErrorList {
+	if nodes := int(svc.NodesPerReplica); (tp*pp)%nodes != 0 && !parallelByArgs(svc.Args) {
+		return field.ErrorList{field.Invalid(at.Child("config").Key("tensorParallelSize"), tp, fmt.Sprintf(
+			"tensorParallelSize (%d) × pipelineParallelSize (%d) = %d GPUs cannot be shared evenly by the server's %d nodes: make it a multiple of them", tp, pp, tp*pp, nodes))}
 	}
 	return nil
 }
