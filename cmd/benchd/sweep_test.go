@@ -184,4 +184,7 @@ func TestSweepSearch(t *testing.T) {
 	if len(st.Limits) != 1 || st.Limits[0].Passed == nil || *st.Limits[0].Passed < 6 || *st.Limits[0].Passed > 24 || st.AllocationsMade != 1 {
 		t.Errorf("found %+v by %d runs in %d Allocations", st.Limits, st.Total, st.AllocationsMade)
 	}
+	p.eventually(time.Minute, "its Allocation is given back", func(context.Context) (bool, string) {
+		return len(p.processes()) == 1, fmt.Sprint(p.processes())
+	})
 }

@@ -42,6 +42,7 @@ type Capture struct {
 	file    *os.File
 	last    []string
 	awaited map[string]chan struct{}
+	streams []chan struct{} // closed once a stream has been read to its end
 	wg      sync.WaitGroup
 }
 
@@ -86,11 +87,32 @@ func (c *Capture) Pipe(stream string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture output: %w", err)
 	}
+	read := make(chan struct{})
+	c.mu.Lock()
+	c.streams = append(c.streams, read)
+	c.mu.Unlock()
 	c.wg.Go(func() {
+		defer close(read)
 		defer r.Close()
 		c.copy(r, stream)
 	})
 	return w, nil
+}
+
+// Settle waits until all that was written so far has been read: a process that has ended may have said why a moment before. A stream
+// that somebody else holds open is waited for no longer than asked.
+func (c *Capture) Settle(most time.Duration) {
+	c.mu.Lock()
+	streams := c.streams
+	c.mu.Unlock()
+	limit := time.After(most)
+	for _, read := range streams {
+		select {
+		case <-read:
+		case <-limit:
+			return
+		}
+	}
 }
 
 func (c *Capture) copy(r io.Reader, stream string) {
