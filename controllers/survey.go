@@ -124,7 +124,7 @@ func surveyRuns(ctx context.Context, l Lister, cluster string) (*survey, error) 
 // refer notes the runs that an object is compared with.
 func (s *survey) refer(obj api.Object) {
 	for _, name := range baselinesOf(obj) {
-		s.baselines[name] = strings.ToLower(strings.TrimPrefix(api.KindOf(obj), "Benchmark")) + " " + obj.GetName()
+		s.baselines[name] = display(obj)
 	}
 }
 

@@ -76,8 +76,8 @@ const (
 	RetentionDelete  RetentionAction = "delete"
 )
 
-// AnnotationBaseline of a run, a sweep or a schedule names the run, or several with commas between them, that it is compared with, and
-// that is kept as long as what names it.
+// AnnotationBaseline of a run, a sweep or a schedule names the run, or several with commas between them, that it is compared with:
+// retention keeps it as long as what names it.
 const AnnotationBaseline = "benchd.dev/baseline"
 
 // AnnotationPrune on a Cluster asks for a look at its finished runs at once; its value has to change from one request to the next.
