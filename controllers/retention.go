@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,19 +70,23 @@ var errKept = errors.New("it is kept after all")
 
 func (r *retention) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
 	c, err := store.Get[*api.Cluster](ctx, r.store, "", key.Name)
-	if err != nil || c.Spec.Retention == nil {
+	if err != nil {
 		r.keep(key.Name, nil)
 		return result{}, ignoreGone(err)
 	}
-	look, wait := r.current(c)
+	policy, asked := policyOf(c)
+	if policy == nil {
+		r.keep(key.Name, nil)
+		return result{}, nil
+	}
+	look, wait := r.current(c, policy, asked)
 	if wait > 0 {
 		return result{after: min(wait, maxTimer)}, nil
 	}
 	if look == nil {
-		if look, err = r.look(ctx, c); err != nil {
+		if look, err = r.look(ctx, c.Name, policy, asked); err != nil {
 			return result{}, err
 		}
-		r.keep(c.Name, look)
 	}
 	n := min(len(look.todo), expireBatch)
 	for _, f := range look.todo[:n] {
@@ -104,11 +109,23 @@ func (r *retention) reconcile(ctx context.Context, key types.NamespacedName) (re
 	return result{after: min(look.policy.Interval.Duration, maxTimer)}, nil
 }
 
+// policyOf is what a cluster is to keep, nil for everything, and the last request for a look. One that is not answered yet may say
+// what is to be kept this once.
+func policyOf(c *api.Cluster) (policy *api.RetentionSpec, asked string) {
+	asked = c.Annotations[api.AnnotationPrune]
+	if last := c.Status.Retention; asked != "" && (last == nil || last.Asked != asked) {
+		var request api.PruneRequest
+		if err := json.Unmarshal([]byte(asked), &request); err == nil && request.Retention != nil {
+			return request.Retention, asked
+		}
+	}
+	return c.Spec.Retention, asked
+}
+
 // current is the look that is being worked off, or how long it is until the next one.
-func (r *retention) current(c *api.Cluster) (*retentionLook, time.Duration) {
+func (r *retention) current(c *api.Cluster, policy *api.RetentionSpec, asked string) (*retentionLook, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	policy, asked := c.Spec.Retention, c.Annotations[api.AnnotationPrune]
 	look := r.looks[c.Name]
 	switch {
 	case look != nil && (look.asked != asked || !sameJSON(&look.policy, policy)):
@@ -150,12 +167,12 @@ func (r *retention) notice(obj api.Object) {
 }
 
 // look finds out what is to go.
-func (r *retention) look(ctx context.Context, c *api.Cluster) (*retentionLook, error) {
-	look := &retentionLook{at: r.now(), asked: c.Annotations[api.AnnotationPrune], policy: *c.Spec.Retention, needed: map[string]bool{}}
-	r.keep(c.Name, look) // before the runs are read, so that no reference falls between
-	found, err := surveyRuns(ctx, storeLister{r.store}, c.Name)
+func (r *retention) look(ctx context.Context, cluster string, policy *api.RetentionSpec, asked string) (*retentionLook, error) {
+	look := &retentionLook{at: r.now(), asked: asked, policy: *policy, needed: map[string]bool{}}
+	r.keep(cluster, look) // before the runs are read, so that no reference falls between
+	found, err := surveyRuns(ctx, storeLister{r.store}, cluster)
 	if err != nil {
-		r.keep(c.Name, nil)
+		r.keep(cluster, nil)
 		return nil, err
 	}
 	look.found, look.todo = found, plan.Expire(found.finished, &look.policy, look.at)
@@ -205,7 +222,7 @@ func (r *retention) expire(ctx context.Context, c *api.Cluster, f plan.Finished,
 		return nil, err
 	}
 	if policy.Action == api.RetentionArchive {
-		if err := r.archive(c, run, folders); err != nil {
+		if err := r.archive(c, policy, run, folders); err != nil {
 			return nil, err
 		}
 	}
@@ -248,9 +265,9 @@ func sweepLetsGo(tx *store.Tx, run *api.BenchmarkRun) error {
 }
 
 // archive packs what a run left, and the object itself.
-func (r *retention) archive(c *api.Cluster, run *api.BenchmarkRun, folders []string) error {
+func (r *retention) archive(c *api.Cluster, policy *api.RetentionSpec, run *api.BenchmarkRun, folders []string) error {
 	dir := filepath.Join(r.clusters.workdirOf(&c.Spec), run.Namespace, "archive")
-	if to := c.Spec.Retention.ArchiveDir; to != "" {
+	if to := policy.ArchiveDir; to != "" {
 		dir = filepath.Join(to, run.Namespace)
 	}
 	if err := ensureDir(dir); err != nil {
@@ -286,7 +303,7 @@ func (r *retention) allocations(ctx context.Context, cluster string, look *reten
 		ended = ended.Add(-after.Duration)
 	}
 	var gone []*api.Allocation
-	err := eachPage(ctx, storeLister{r.store}, api.KindAllocation, func(obj api.Object) {
+	err := storeLister{r.store}.Each(ctx, api.KindAllocation, func(obj api.Object) {
 		a, ok := obj.(*api.Allocation)
 		if !ok || a.Spec.Cluster != cluster || !a.Status.Phase.Terminal() || a.Status.PhaseSince == nil || a.Status.PhaseSince.After(ended) {
 			return

@@ -17,10 +17,10 @@ import (
 // retentionPage is how many objects are read at once.
 const retentionPage = 500
 
-// Lister reads objects a page at a time.
+// Lister reads objects without having all of them in memory at once.
 type Lister interface {
-	// Page returns a page of objects of a kind, and where the next one begins; empty after the last.
-	Page(ctx context.Context, kind, from string) ([]api.Object, string, error)
+	// Each hands the objects of a kind to visit, those of all namespaces.
+	Each(ctx context.Context, kind string, visit func(api.Object)) error
 }
 
 // storeLister lists a store.
@@ -28,26 +28,20 @@ type storeLister struct{ store *store.Store }
 
 var _ Lister = storeLister{}
 
-// Page reads a page in a transaction of its own.
-func (l storeLister) Page(ctx context.Context, kind, from string) ([]api.Object, string, error) {
-	list, err := l.store.List(ctx, kind, store.ListOptions{Limit: retentionPage, Continue: from})
-	return list.Items, list.Continue, err
-}
-
-func eachPage(ctx context.Context, l Lister, kind string, visit func(api.Object)) error {
-	from := ""
+// Each reads a page at a time, each in a transaction of its own.
+func (l storeLister) Each(ctx context.Context, kind string, visit func(api.Object)) error {
+	opts := store.ListOptions{Limit: retentionPage}
 	for {
-		items, next, err := l.Page(ctx, kind, from)
+		list, err := l.store.List(ctx, kind, opts)
 		if err != nil {
 			return err
 		}
-		for _, obj := range items {
+		for _, obj := range list.Items {
 			visit(obj)
 		}
-		if next == "" {
+		if opts.Continue = list.Continue; opts.Continue == "" {
 			return nil
 		}
-		from = next
 	}
 }
 
@@ -78,14 +72,14 @@ type latestMade struct{ schedule, at, made string }
 
 func surveyRuns(ctx context.Context, l Lister, cluster string) (*survey, error) {
 	s := &survey{uses: map[string]int{}, needed: map[types.UID]string{}, baselines: map[string]string{}, latest: map[types.UID]latestMade{}}
-	err := eachPage(ctx, l, api.KindBenchmarkSchedule, func(obj api.Object) {
+	err := l.Each(ctx, api.KindBenchmarkSchedule, func(obj api.Object) {
 		s.latest[obj.GetUID()] = latestMade{schedule: obj.GetName()}
 		s.refer(obj)
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = eachPage(ctx, l, api.KindBenchmarkSweep, func(obj api.Object) {
+	err = l.Each(ctx, api.KindBenchmarkSweep, func(obj api.Object) {
 		sweep, ok := obj.(*api.BenchmarkSweep)
 		if !ok {
 			return
@@ -100,7 +94,7 @@ func surveyRuns(ctx context.Context, l Lister, cluster string) (*survey, error) 
 		return nil, err
 	}
 	owners := map[string]types.UID{} // sweeps of finished runs, by the run's uid
-	err = eachPage(ctx, l, api.KindBenchmarkRun, func(obj api.Object) {
+	err = l.Each(ctx, api.KindBenchmarkRun, func(obj api.Object) {
 		run, ok := obj.(*api.BenchmarkRun)
 		if !ok {
 			return

@@ -80,8 +80,17 @@ const (
 // retention keeps it as long as what names it.
 const AnnotationBaseline = "benchd.dev/baseline"
 
-// AnnotationPrune on a Cluster asks for a look at its finished runs at once; its value has to change from one request to the next.
+// AnnotationPrune on a Cluster asks for a look at its finished runs at once; its value has to change from one request to the next. A
+// PruneRequest as JSON says what is to be kept this once; with any other text it is what the Cluster's spec says.
 const AnnotationPrune = "benchd.dev/prune"
+
+// PruneRequest asks for one look at finished runs.
+type PruneRequest struct {
+	// ID tells one request from another.
+	ID string `json:"id"`
+	// Retention is what is to be kept.
+	Retention *RetentionSpec `json:"retention,omitempty"`
+}
 
 // NodeAccess says how the control plane reaches agents.
 type NodeAccess string
