@@ -222,7 +222,7 @@ func (r *retention) expire(ctx context.Context, c *api.Cluster, f plan.Finished,
 		return nil, err
 	}
 	if policy.Action == api.RetentionArchive {
-		if err := r.archive(c, policy, run, folders); err != nil {
+		if err := r.archive(ctx, c, policy, run, folders); err != nil {
 			return nil, err
 		}
 	}
@@ -265,7 +265,7 @@ func sweepLetsGo(tx *store.Tx, run *api.BenchmarkRun) error {
 }
 
 // archive packs what a run left, and the object itself.
-func (r *retention) archive(c *api.Cluster, policy *api.RetentionSpec, run *api.BenchmarkRun, folders []string) error {
+func (r *retention) archive(ctx context.Context, c *api.Cluster, policy *api.RetentionSpec, run *api.BenchmarkRun, folders []string) error {
 	dir := filepath.Join(r.clusters.workdirOf(&c.Spec), run.Namespace, "archive")
 	if to := policy.ArchiveDir; to != "" {
 		dir = filepath.Join(to, run.Namespace)
@@ -273,7 +273,7 @@ func (r *retention) archive(c *api.Cluster, policy *api.RetentionSpec, run *api.
 	if err := ensureDir(dir); err != nil {
 		return err
 	}
-	return report.Archive(folders, filepath.Join(dir, fmt.Sprintf("%s-%.8s.tar.gz", run.Name, run.UID)), run)
+	return report.Archive(ctx, folders, filepath.Join(dir, fmt.Sprintf("%s-%.8s.tar.gz", run.Name, run.UID)), run)
 }
 
 // runFolders are the folders that hold the run's attempts, by what its attempts say: the cluster's work folder may be another one by

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,6 +45,7 @@ func (r *scheduleReconciler) reconcile(ctx context.Context, key types.Namespaced
 	due, err := plan.DueAt(s, now)
 	if err != nil {
 		s.Status.Message, s.Status.NextScheduleTime = err.Error(), nil
+		ready(s, metav1.ConditionFalse, "ScheduleInvalid", err.Error())
 		return result{}, r.write(ctx, s, nil, nil)
 	}
 	s.Status.NextScheduleTime = nil
@@ -56,7 +58,12 @@ func (r *scheduleReconciler) reconcile(ctx context.Context, key types.Namespaced
 			s.Status.LastScheduleTime = &metav1.Time{Time: due.At}
 		}
 		s.Status.Message = "suspended"
+		ready(s, metav1.ConditionFalse, "Suspended", "nothing is made until it is resumed")
 		return result{}, r.write(ctx, s, nil, nil)
+	}
+	// A template that was found invalid stays so until it is changed, or something could be made of it.
+	if c := meta.FindStatusCondition(s.Status.Conditions, api.ConditionReady); c == nil || c.Reason != "TemplateInvalid" || s.Status.ObservedGeneration != s.Generation {
+		ready(s, metav1.ConditionTrue, "Scheduled", "something is made at the next time of the line")
 	}
 	if !due.At.IsZero() {
 		if err := r.act(ctx, s, due, now); err != nil {
@@ -100,13 +107,22 @@ func (r *scheduleReconciler) act(ctx context.Context, s *api.BenchmarkSchedule, 
 	}
 	made := r.make(s, due.At)
 	if errs := append(api.Validate(made), r.admit(made)...); len(errs) > 0 {
+		ready(s, metav1.ConditionFalse, "TemplateInvalid", errs.ToAggregate().Error())
 		return leave("TemplateInvalid", "%s was left out: %s", due.At.Format(time.DateTime), errs.ToAggregate().Error())
 	}
+	ready(s, metav1.ConditionTrue, "Scheduled", "something is made at the next time of the line")
 	err := r.write(ctx, s, made, append(events, event{api.EventNormal, "Made", fmt.Sprintf("%s for %s", made.GetName(), due.At.Format(time.DateTime))}))
 	if apierrors.IsAlreadyExists(err) {
 		return leave("NameTaken", "%s was left out: %s is there already: delete it, or call the schedule something else", due.At.Format(time.DateTime), display(made))
 	}
 	return err
+}
+
+// ready says whether something is made at the next time.
+func ready(s *api.BenchmarkSchedule, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&s.Status.Conditions, metav1.Condition{
+		Type: api.ConditionReady, Status: status, Reason: reason, Message: message, ObservedGeneration: s.Generation,
+	})
 }
 
 // display names an object as people write it: run my-run.
@@ -117,22 +133,22 @@ func display(obj api.Object) string {
 // make is the object for a time. Its name says which.
 func (r *scheduleReconciler) make(s *api.BenchmarkSchedule, at time.Time) api.Object {
 	suffix := "-" + at.UTC().Format("20060102-1504")
-	meta := metav1.ObjectMeta{
+	about := metav1.ObjectMeta{
 		Namespace: s.Namespace, Name: strings.TrimRight(s.Name[:min(len(s.Name), 63-len(suffix))], "-") + suffix, Labels: map[string]string{},
 		Annotations:     map[string]string{api.AnnotationScheduledAt: at.UTC().Format(time.RFC3339)},
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(s, api.GroupVersion.WithKind(api.KindBenchmarkSchedule))},
 	}
 	for key, value := range s.Spec.Template.Labels {
-		meta.Labels[key] = value
+		about.Labels[key] = value
 	}
-	meta.Labels[api.LabelSchedule] = strings.Trim(s.Name[:min(len(s.Name), 63)], "-_.")
+	about.Labels[api.LabelSchedule] = strings.Trim(s.Name[:min(len(s.Name), 63)], "-_.")
 	var obj api.Object
 	if spec := s.Spec.Template.Run; spec != nil {
-		meta.Finalizers = []string{api.FinalizerCluster}
-		obj = &api.BenchmarkRun{ObjectMeta: meta, Spec: *spec}
+		about.Finalizers = []string{api.FinalizerCluster}
+		obj = &api.BenchmarkRun{ObjectMeta: about, Spec: *spec}
 		obj.GetObjectKind().SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkRun))
 	} else {
-		obj = &api.BenchmarkSweep{ObjectMeta: meta, Spec: *s.Spec.Template.Sweep}
+		obj = &api.BenchmarkSweep{ObjectMeta: about, Spec: *s.Spec.Template.Sweep}
 		obj.GetObjectKind().SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSweep))
 	}
 	api.SetDefaults(obj)

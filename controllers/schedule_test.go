@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -77,6 +78,52 @@ func (b *scheduleBench) at(day, hour int) (api.BenchmarkScheduleStatus, time.Dur
 		b.Fatal(err)
 	}
 	return s.Status, res.after
+}
+
+// readiness is the reason of the schedule's condition, with a minus when it is not ready.
+func readiness(st *api.BenchmarkScheduleStatus) string {
+	c := meta.FindStatusCondition(st.Conditions, api.ConditionReady)
+	switch {
+	case c == nil:
+		return ""
+	case c.Status == metav1.ConditionTrue:
+		return c.Reason
+	}
+	return "-" + c.Reason
+}
+
+func TestScheduleReady(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nil)
+	var errs field.ErrorList
+	b.r.admit = func(api.Object) field.ErrorList { return errs }
+	change := func(what func(*api.BenchmarkScheduleSpec)) {
+		t.Helper()
+		s, err := store.Get[*api.BenchmarkSchedule](t.Context(), b.store, "default", "nightly")
+		if err != nil {
+			t.Fatal(err)
+		}
+		what(&s.Spec)
+		if err := b.store.Put(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		do   func()
+		hour int
+		want string
+	}{
+		{func() {}, 1, "Scheduled"},
+		{func() { errs = field.ErrorList{field.Required(field.NewPath("spec"), "a template that is gone")} }, 2, "-TemplateInvalid"},
+		{func() {}, 3, "-TemplateInvalid"},
+		{func() { change(func(s *api.BenchmarkScheduleSpec) { s.Suspend = true }) }, 4, "-Suspended"},
+		{func() { errs = nil; change(func(s *api.BenchmarkScheduleSpec) { s.Suspend = false }) }, 5, "Scheduled"},
+	} {
+		step.do()
+		if st, _ := b.at(2, step.hour); readiness(&st) != step.want {
+			t.Errorf("at %d: %s, want %s", step.hour, readiness(&st), step.want)
+		}
+	}
 }
 
 func (b *scheduleBench) runs() []*api.BenchmarkRun {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,17 +26,17 @@ const ArchivedRun = "run.json"
 // compared, and only then given its own: an archive that is there is whole, and is left as it is as long as it holds all that the
 // folders do. All folders are called alike (a work folder that was changed between two attempts gives several); those that are gone
 // are left out.
-func Archive(folders []string, target string, run *api.BenchmarkRun) error {
-	if err := archive(folders, target, run); err != nil {
+func Archive(ctx context.Context, folders []string, target string, run *api.BenchmarkRun) error {
+	if err := archive(ctx, folders, target, run); err != nil {
 		return fmt.Errorf("archive run %s to %s: %w", run.Name, target, err)
 	}
 	return nil
 }
 
-func archive(folders []string, target string, run *api.BenchmarkRun) error {
+func archive(ctx context.Context, folders []string, target string, run *api.BenchmarkRun) error {
 	switch kept, err := os.Open(target); {
 	case err == nil:
-		return errors.Join(covers(kept, folders), kept.Close())
+		return errors.Join(covers(ctx, kept, folders), kept.Close())
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -44,7 +45,7 @@ func archive(folders []string, target string, run *api.BenchmarkRun) error {
 		return err
 	}
 	tmp := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".tmp")
-	if err := writeArchive(tmp, folders, fmt.Sprintf("%s-%.8s", run.Name, run.UID), object); err != nil {
+	if err := writeArchive(ctx, tmp, folders, fmt.Sprintf("%s-%.8s", run.Name, run.UID), object); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
 	if err := os.Rename(tmp, target); err != nil {
@@ -55,20 +56,20 @@ func archive(folders []string, target string, run *api.BenchmarkRun) error {
 }
 
 // writeArchive writes an archive and reads it back.
-func writeArchive(path string, folders []string, base string, object []byte) error {
+func writeArchive(ctx context.Context, path string, folders []string, base string, object []byte) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	sizes, err := pack(f, folders, base, object)
+	sizes, err := pack(ctx, f, folders, base, object)
 	if err = errors.Join(err, f.Sync()); err == nil {
-		err = verify(f, sizes)
+		err = verify(ctx, f, sizes)
 	}
 	return errors.Join(err, f.Close())
 }
 
 // pack writes the archive, and returns the files in it with their sizes.
-func pack(f io.Writer, folders []string, base string, object []byte) (map[string]int64, error) {
+func pack(ctx context.Context, f io.Writer, folders []string, base string, object []byte) (map[string]int64, error) {
 	zipped := gzip.NewWriter(f)
 	w := tar.NewWriter(zipped)
 	sizes := map[string]int64{}
@@ -81,7 +82,7 @@ func pack(f io.Writer, folders []string, base string, object []byte) (map[string
 			return err
 		}
 		// A file that grows meanwhile is of somebody else: what was announced is taken.
-		_, err := io.CopyN(w, in, size)
+		_, err := io.CopyN(w, untilDone{ctx, in}, size)
 		return err
 	}
 	err := eachFile(folders, func(path, name string, info fs.FileInfo) error {
@@ -103,6 +104,20 @@ func pack(f io.Writer, folders []string, base string, object []byte) (map[string
 		err = add(base+"/"+ArchivedRun, int64(len(object)), time.Unix(0, 0), bytes.NewReader(object))
 	}
 	return sizes, errors.Join(err, w.Close(), zipped.Close())
+}
+
+// untilDone reads until ctx ends: results may be large, and nobody is to wait for them at the end.
+type untilDone struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+// Read reads on while ctx has not ended.
+func (r untilDone) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.in.Read(p)
 }
 
 // eachFile visits the files and links in the folders, by their paths and their names, which begin with the folder's. Sockets and the like hold
@@ -134,11 +149,11 @@ func eachFile(folders []string, visit func(path, name string, info fs.FileInfo) 
 }
 
 // verify reads an archive back: its checksum holds, and everything is in it.
-func verify(f io.ReadSeeker, want map[string]int64) error {
+func verify(ctx context.Context, f io.ReadSeeker, want map[string]int64) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	got, err := contents(f)
+	got, err := contents(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -151,8 +166,8 @@ func verify(f io.ReadSeeker, want map[string]int64) error {
 }
 
 // contents reads an archive to its end and returns its files and their sizes.
-func contents(f io.Reader) (map[string]int64, error) {
-	zipped, err := gzip.NewReader(f)
+func contents(ctx context.Context, f io.Reader) (map[string]int64, error) {
+	zipped, err := gzip.NewReader(untilDone{ctx, f})
 	if err != nil {
 		return nil, fmt.Errorf("read it back: %w", err)
 	}
@@ -174,8 +189,8 @@ func contents(f io.Reader) (map[string]int64, error) {
 }
 
 // covers says whether an archive that was there before holds all that the folders do.
-func covers(f io.Reader, folders []string) error {
-	got, err := contents(f)
+func covers(ctx context.Context, f io.Reader, folders []string) error {
+	got, err := contents(ctx, f)
 	if err != nil {
 		return fmt.Errorf("%w: it was there before: move it away", err)
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -41,7 +42,7 @@ func archivedSizes(t *testing.T, path string) map[string]int64 {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	sizes, err := contents(f)
+	sizes, err := contents(t.Context(), f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestArchive(t *testing.T) {
 	if err := os.WriteFile(tmp, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Archive(append(folders, filepath.Join(t.TempDir(), "gone", archivedBase)), target, run); err != nil {
+	if err := Archive(t.Context(), append(folders, filepath.Join(t.TempDir(), "gone", archivedBase)), target, run); err != nil {
 		t.Fatal(err)
 	}
 	got := archivedSizes(t, target)
@@ -73,11 +74,25 @@ func TestArchive(t *testing.T) {
 	}
 }
 
+// What is cut off leaves neither an archive nor half of one.
+func TestArchiveCutOff(t *testing.T) {
+	t.Parallel()
+	folders, target, run := archivable(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Archive(ctx, folders, target, run); !errors.Is(err, context.Canceled) {
+		t.Errorf("cut off: %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(target)); err != nil || len(left) != len(folders) {
+		t.Errorf("left: %v (%v)", left, err)
+	}
+}
+
 // One that is there is left as it is while it holds all that is left of the folders, and is never taken for whole when it does not.
 func TestArchiveThatIsThere(t *testing.T) {
 	t.Parallel()
 	folders, target, run := archivable(t)
-	if err := Archive(folders, target, run); err != nil {
+	if err := Archive(t.Context(), folders, target, run); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(target)
@@ -87,7 +102,7 @@ func TestArchiveThatIsThere(t *testing.T) {
 	if err := os.RemoveAll(folders[1]); err != nil { // a removal that was cut off
 		t.Fatal(err)
 	}
-	if err := Archive(folders, target, run); err != nil {
+	if err := Archive(t.Context(), folders, target, run); err != nil {
 		t.Errorf("half of the folders is gone: %v", err)
 	}
 	if after, err := os.ReadFile(target); err != nil || string(after) != string(before) {
@@ -96,7 +111,7 @@ func TestArchiveThatIsThere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folders[0], "more"), []byte("more"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Archive(folders, target, run); err == nil || !strings.Contains(err.Error(), "lacks "+filepath.Join(folders[0], "more")) {
+	if err := Archive(t.Context(), folders, target, run); err == nil || !strings.Contains(err.Error(), "lacks "+filepath.Join(folders[0], "more")) {
 		t.Errorf("a file that it does not hold: %v", err)
 	}
 	for name, content := range map[string][]byte{"cut off": before[:len(before)/2], "flipped": append([]byte{}, before...)} {
@@ -106,7 +121,7 @@ func TestArchiveThatIsThere(t *testing.T) {
 		if err := os.WriteFile(target, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := Archive(folders, target, run); err == nil {
+		if err := Archive(t.Context(), folders, target, run); err == nil {
 			t.Errorf("an archive that is %s is taken for whole", name)
 		}
 	}

@@ -86,6 +86,7 @@ func describe(ctx context.Context, out io.Writer, c *client.Client, obj api.Obje
 		if st.NextScheduleTime != nil {
 			p("Next:\t%s", st.NextScheduleTime.Format(time.DateTime))
 		}
+		describeConditions(p, st.Conditions)
 	case *api.Allocation:
 		describeAllocation(p, o)
 	case *api.Cluster:
