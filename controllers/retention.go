@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,8 +50,15 @@ type retentionLook struct {
 	needed map[string]bool
 	done   bool
 
-	gone, folders int
-	problems      []string
+	gone, folders, failed int
+	problems              []string // the first of them
+}
+
+// problem notes what went wrong with one object.
+func (l *retentionLook) problem(err error) {
+	if l.failed++; l.failed <= maxProblems {
+		l.problems = append(l.problems, err.Error())
+	}
 }
 
 const (
@@ -88,13 +96,14 @@ func (r *retention) reconcile(ctx context.Context, key types.NamespacedName) (re
 			return result{}, err
 		}
 	}
-	n := min(len(look.todo), expireBatch)
-	for _, f := range look.todo[:n] {
+	for i := 0; i < expireBatch && len(look.todo) > 0; i++ {
+		f := look.todo[0]
+		look.todo = look.todo[1:]
 		if err := r.one(ctx, c, look, f); err != nil {
 			return result{}, err
 		}
 	}
-	if look.todo = look.todo[n:]; len(look.todo) > 0 {
+	if len(look.todo) > 0 {
 		return result{after: retentionPause}, nil
 	}
 	if err := r.allocations(ctx, c.Name, look); err != nil {
@@ -198,7 +207,10 @@ func (r *retention) one(ctx context.Context, c *api.Cluster, look *retentionLook
 			return guarded
 		}
 		r.log.Warn("a finished run could not go, the next look tries again", "run", f.Namespace+"/"+f.Name, "action", look.policy.Action, "error", err)
-		look.problems = append(look.problems, err.Error())
+		look.problem(err)
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			look.todo = nil // the others would be written in vain too
+		}
 		return nil
 	}
 	r.log.Info("a finished run is kept no longer", "run", f.Namespace+"/"+f.Name, "action", look.policy.Action, "ended", f.Ended)
@@ -320,7 +332,7 @@ func (r *retention) allocations(ctx context.Context, cluster string, look *reten
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			look.problems = append(look.problems, err.Error())
+			look.problem(err)
 			continue
 		}
 		look.folders++
@@ -352,14 +364,14 @@ func (r *retention) removeAllocation(ctx context.Context, a *api.Allocation) err
 func (r *retention) tell(ctx context.Context, cluster string, look *retentionLook) error {
 	done := map[api.RetentionAction]string{api.RetentionArchive: "archived", api.RetentionDelete: "deleted"}[look.policy.Action]
 	message := fmt.Sprintf("%d of %d finished runs %s, %d job folders removed", look.gone, len(look.found.finished), done, look.folders)
-	if n := len(look.problems); n > 0 {
-		message += fmt.Sprintf("; %d could not go, and are tried again: %s", n, strings.Join(look.problems[:min(n, maxProblems)], "; "))
+	if look.failed > 0 {
+		message += fmt.Sprintf("; %d could not go, and are tried again: %s", look.failed, strings.Join(look.problems, "; "))
 	}
 	return r.clusters.updateStatus(ctx, cluster, func(tx *store.Tx, c *api.Cluster) error {
 		c.Status.Retention = &api.RetentionStatus{
-			Time: metav1.NewTime(look.at), Asked: look.asked, Gone: int64(look.gone), Failed: int64(len(look.problems)), Message: message,
+			Time: metav1.NewTime(look.at), Asked: look.asked, Gone: int64(look.gone), Failed: int64(look.failed), Message: message,
 		}
-		if len(look.problems) == 0 {
+		if look.failed == 0 {
 			return nil
 		}
 		// The same words each time: a Cluster is never deleted, and its events with it.

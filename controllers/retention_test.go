@@ -210,77 +210,101 @@ func (b *retentionBench) packed(run *api.BenchmarkRun) bool {
 
 var keepNone = api.RetentionSpec{Keep: new(int32)}
 
-// draw makes a random set of sweeps, schedules and runs, and returns of each run its file and why it must stay, by rules of its own.
-func (b *retentionBench) draw(t *rapid.T) (runs map[string]*api.BenchmarkRun, files, held map[string]string) {
-	runs, files, held = map[string]*api.BenchmarkRun{}, map[string]string{}, map[string]string{}
-	schedule := &api.BenchmarkSchedule{ObjectMeta: metav1.ObjectMeta{Name: "nightly"}, Spec: api.BenchmarkScheduleSpec{Schedule: "@daily"}}
-	b.create(schedule, api.KindBenchmarkSchedule)
-	var sweeps []*api.BenchmarkSweep
-	latest, lastAt := "", ""
-	byNightly := func(obj metav1.Object, what string, i int) {
-		at := fmt.Sprintf("2026-02-%02dT02:00:00Z", rapid.IntRange(1, 3).Draw(t, "night")*3+i%3)
-		obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(schedule, api.GroupVersion.WithKind(api.KindBenchmarkSchedule))})
-		obj.SetAnnotations(map[string]string{api.AnnotationScheduledAt: at})
-		if at > lastAt {
-			latest, lastAt = what, at
-		}
+// drawn is a random set of sweeps and runs, some of them made by one schedule.
+type drawn struct {
+	*retentionBench
+	t        *rapid.T
+	schedule *api.BenchmarkSchedule
+	sweeps   []*api.BenchmarkSweep
+	runs     map[string]*api.BenchmarkRun
+	// files are the runs' records; held says why a run must stay, by rules of the test's own.
+	files, held map[string]string
+	// sweepOf names the sweep of a run; sweepHeld says why a sweep's runs must stay.
+	sweepOf, sweepHeld map[string]string
+	// latest is what the schedule made last, and at which time of its line.
+	latest, lastAt string
+}
+
+func (b *retentionBench) draw(t *rapid.T) *drawn {
+	d := &drawn{
+		retentionBench: b, t: t, runs: map[string]*api.BenchmarkRun{}, files: map[string]string{}, held: map[string]string{},
+		sweepOf: map[string]string{}, sweepHeld: map[string]string{},
+		schedule: &api.BenchmarkSchedule{ObjectMeta: metav1.ObjectMeta{Name: "nightly"}, Spec: api.BenchmarkScheduleSpec{Schedule: "@daily"}},
 	}
-	sweepHeld := map[string]string{}
+	b.create(d.schedule, api.KindBenchmarkSchedule)
 	for i := range rapid.IntRange(0, 3).Draw(t, "sweeps") {
-		s := &api.BenchmarkSweep{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("sweep", i)}}
-		if rapid.Bool().Draw(t, "scheduled sweep") {
-			byNightly(s, s.Name, i)
-		}
-		s.Status = api.BenchmarkSweepStatus{Phase: api.SweepCompleted, ObservedGeneration: 1, Succeeded: 2, Reported: 2}
-		switch rapid.IntRange(0, 4).Draw(t, "state") {
-		case 0:
-			s.Status.Phase, sweepHeld[s.Name] = api.SweepActive, "its sweep is active"
-		case 1:
-			s.Status.Reported, sweepHeld[s.Name] = 1, "its sweep has no results yet"
-		case 2:
-			s.Status.ObservedGeneration, sweepHeld[s.Name] = 0, "its sweep was changed"
-		}
-		b.create(s, api.KindBenchmarkSweep)
-		sweeps = append(sweeps, s)
+		d.drawSweep(i)
 	}
-	n := rapid.IntRange(0, 10).Draw(t, "runs")
-	sweepOfRun := map[string]string{}
-	for i := range n {
+	for i := range rapid.IntRange(0, 10).Draw(t, "runs") {
 		name := fmt.Sprint("run", i)
-		runs[name], files[name] = b.aRun(name, rapid.SampledFrom([]string{"work", "elsewhere"}).Draw(t, "workdir"), func(run *api.BenchmarkRun) {
-			switch owner := rapid.IntRange(0, 4).Draw(t, "owner"); {
-			case owner == 4:
-				byNightly(run, name, i)
-			case owner < len(sweeps):
-				sweepOfRun[name] = sweeps[owner].Name
-				run.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(sweeps[owner], api.GroupVersion.WithKind(api.KindBenchmarkSweep))}
-			}
-			if rapid.IntRange(0, 5).Draw(t, "phase") == 0 {
-				run.Status.Phase, held[name] = api.RunExecuting, "it is live"
-			}
-			if rapid.IntRange(0, 5).Draw(t, "pinned") == 0 {
-				metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationPin, "")
-				held[name] = "it is pinned"
-			}
-			if rapid.IntRange(0, 3).Draw(t, "refers") == 0 {
-				other := fmt.Sprint("run", rapid.IntRange(0, 9).Draw(t, "to"))
-				metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationBaseline, other)
-				if other != name {
-					held[other] = "it is the baseline of " + name
-				}
-			}
-			run.Finalizers = run.Finalizers[:rapid.IntRange(0, 1).Draw(t, "finalizers")]
-		})
+		workdir := rapid.SampledFrom([]string{"work", "elsewhere"}).Draw(t, "workdir")
+		d.runs[name], d.files[name] = b.aRun(name, workdir, func(run *api.BenchmarkRun) { d.drawRun(run, i) })
 	}
-	for name := range runs {
-		if why := sweepHeld[sweepOfRun[name]]; why != "" {
-			held[name] = why
+	for name := range d.runs {
+		if why := d.sweepHeld[d.sweepOf[name]]; why != "" {
+			d.held[name] = why
 		}
-		if latest != "" && (name == latest || sweepOfRun[name] == latest) {
-			held[name] = "it is the latest of the schedule"
+		if d.latest != "" && (name == d.latest || d.sweepOf[name] == d.latest) {
+			d.held[name] = "it is the latest of the schedule"
 		}
 	}
-	return runs, files, held
+	return d
+}
+
+// byNightly makes the schedule an object's owner.
+func (d *drawn) byNightly(obj metav1.Object, i int) {
+	at := fmt.Sprintf("2026-02-%02dT02:00:00Z", rapid.IntRange(1, 3).Draw(d.t, "night")*3+i%3)
+	obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(d.schedule, api.GroupVersion.WithKind(api.KindBenchmarkSchedule))})
+	obj.SetAnnotations(map[string]string{api.AnnotationScheduledAt: at})
+	if at > d.lastAt {
+		d.latest, d.lastAt = obj.GetName(), at
+	}
+}
+
+func (d *drawn) drawSweep(i int) {
+	s := &api.BenchmarkSweep{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("sweep", i)}}
+	if rapid.Bool().Draw(d.t, "scheduled sweep") {
+		d.byNightly(s, i)
+	}
+	s.Status = api.BenchmarkSweepStatus{Phase: api.SweepCompleted, ObservedGeneration: 1, Succeeded: 2, Reported: 2}
+	switch rapid.IntRange(0, 5).Draw(d.t, "state") {
+	case 0:
+		s.Status.Phase, d.sweepHeld[s.Name] = api.SweepActive, "its sweep is active"
+	case 1:
+		s.Status.Reported, d.sweepHeld[s.Name] = 1, "its sweep has no results yet"
+	case 2:
+		s.Status.ObservedGeneration, d.sweepHeld[s.Name] = 0, "its sweep was changed"
+	case 3:
+		metav1.SetMetaDataAnnotation(&s.ObjectMeta, api.AnnotationPin, "")
+		d.sweepHeld[s.Name] = "its sweep is pinned"
+	}
+	d.create(s, api.KindBenchmarkSweep)
+	d.sweeps = append(d.sweeps, s)
+}
+
+func (d *drawn) drawRun(run *api.BenchmarkRun, i int) {
+	switch owner := rapid.IntRange(0, 4).Draw(d.t, "owner"); {
+	case owner == 4:
+		d.byNightly(run, i)
+	case owner < len(d.sweeps):
+		d.sweepOf[run.Name] = d.sweeps[owner].Name
+		run.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(d.sweeps[owner], api.GroupVersion.WithKind(api.KindBenchmarkSweep))}
+	}
+	if rapid.IntRange(0, 5).Draw(d.t, "phase") == 0 {
+		run.Status.Phase, d.held[run.Name] = api.RunExecuting, "it is live"
+	}
+	if rapid.IntRange(0, 5).Draw(d.t, "pinned") == 0 {
+		metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationPin, "")
+		d.held[run.Name] = "it is pinned"
+	}
+	if rapid.IntRange(0, 3).Draw(d.t, "refers") == 0 {
+		other := fmt.Sprint("run", rapid.IntRange(0, 9).Draw(d.t, "to"))
+		metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationBaseline, other)
+		if other != run.Name && d.held[other] == "" {
+			d.held[other] = "it is the baseline of " + run.Name
+		}
+	}
+	run.Finalizers = run.Finalizers[:rapid.IntRange(0, 1).Draw(d.t, "finalizers")]
 }
 
 // Whatever the set of runs and whenever the process is killed: what is pinned, referred to, live, of a sweep that goes on or the latest
@@ -291,7 +315,8 @@ func TestRetentionTouchesNothingThatIsNeeded(t *testing.T) {
 		policy := keepNone
 		policy.Action = rapid.SampledFrom([]api.RetentionAction{api.RetentionArchive, api.RetentionDelete}).Draw(t, "action")
 		b := newRetentionBench(t, policy)
-		runs, files, held := b.draw(t)
+		d := b.draw(t)
+		runs, files, held := d.runs, d.files, d.held
 		// What refers to a run may itself go at this look; the run goes at the next one. So one look is compared.
 		for range rapid.IntRange(0, 3).Draw(t, "kills") {
 			b.writes = rapid.IntRange(0, 6).Draw(t, "writes")
