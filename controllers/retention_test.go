@@ -472,3 +472,35 @@ func TestRetentionOfAllocations(t *testing.T) {
 		}
 	}
 }
+
+// The whole of it, over hours of fake time: a schedule makes a run each hour and replaces the one before; retention lets go what has
+// ended 90 minutes ago.
+func TestScheduleAndRetentionInTheManager(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(w *world) {
+		w.cluster1("busy", func(s *api.ClusterSpec) {
+			s.Retention = &api.RetentionSpec{After: &metav1.Duration{Duration: 90 * time.Minute}, Action: api.RetentionDelete, Interval: metav1.Duration{Duration: 5 * time.Minute}}
+		})
+		run := validRun().Spec
+		run.Cluster = "busy"
+		s := &api.BenchmarkSchedule{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "hourly"}}
+		s.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSchedule))
+		s.Spec = api.BenchmarkScheduleSpec{Schedule: "@hourly", TimeZone: "UTC", ConcurrencyPolicy: api.ConcurrencyReplace, Template: api.ScheduleTemplate{Run: &run}}
+		api.SetDefaults(s)
+		if err := w.store.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(5*time.Hour + 20*time.Minute) // from midnight, and some seconds
+		list, err := w.store.List(t.Context(), api.KindBenchmarkRun, store.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		for _, obj := range list.Items {
+			left = append(left, strings.TrimPrefix(obj.GetName(), "hourly-20000101-"))
+		}
+		if got := strings.Join(left, " "); got != "0300 0400 0500" {
+			t.Errorf("left: %s, want 0300 0400 0500", got)
+		}
+	})
+}
