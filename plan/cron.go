@@ -24,8 +24,17 @@ type Due struct {
 
 // CheckSchedule says what is wrong with a cron line.
 func CheckSchedule(line, zone string) error {
-	_, err := parseCron(line, zone, time.Now())
-	return err
+	now := time.Now()
+	c, err := parseCron(line, zone, now)
+	if err != nil {
+		return err
+	}
+	if first := c.Next(now); !first.IsZero() {
+		if second := c.Next(first); !second.IsZero() && second.Sub(first) < time.Minute {
+			return fmt.Errorf("%q comes more than once a minute, and what is made is called after its minute: use @every 1m or more", line)
+		}
+	}
+	return nil
 }
 
 func parseCron(line, zone string, now time.Time) (gocron.Cron, error) {

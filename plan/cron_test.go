@@ -58,7 +58,7 @@ func TestDueAt(t *testing.T) {
 }
 
 func TestCheckSchedule(t *testing.T) {
-	for line, good := range map[string]bool{"0 2 * * *": true, "@daily": true, "@every 6h": true, "": false, "0 2 * *": false, "61 2 * * *": false, "0 0 30 2 *": false, "nightly": false} {
+	for line, good := range map[string]bool{"0 2 * * *": true, "@daily": true, "@every 6h": true, "@every 1m": true, "@every 59s": false, "": false, "0 2 * *": false, "61 2 * * *": false, "0 0 30 2 *": false, "nightly": false} {
 		if err := CheckSchedule(line, "UTC"); (err == nil) != good {
 			t.Errorf("%q: %v", line, err)
 		}
