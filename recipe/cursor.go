@@ -102,7 +102,7 @@ func (c *cursor) warnUnused() {
 		if c.read[path] {
 			return
 		}
-		if !isObject {
+		if !isObject || len(object) == 0 && path != "" {
 			c.warn(path, "is not used: benchd knows nothing to do with it")
 			return
 		}

@@ -27,6 +27,9 @@ func (c *conversion) roles() []struct {
 func (c *conversion) nodes() {
 	const allocation = "orchestration.node_allocation."
 	if mode := c.text("orchestration.mode"); mode == "embedded" {
+		if other := c.run.Cluster; other != "" && other != api.ClusterNameEmbedded {
+			c.wrong("cluster", "but orchestration.mode is embedded, which is this machine: keep one of them")
+		}
 		c.run.Cluster = api.ClusterNameEmbedded
 	}
 	total := int32(0)
