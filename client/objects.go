@@ -87,18 +87,25 @@ func (c *Client) one(ctx context.Context, kind string, call call) (api.Object, e
 // List reads objects of a kind, page by page.
 func (c *Client) List(ctx context.Context, kind string, opts ListOptions) (List, error) {
 	var list List
-	err := pages(ctx, c, kind, "", opts, func(page *rawList) (int, error) {
-		list.ResourceVersion = page.ResourceVersion
+	var err error
+	list.ResourceVersion, err = c.Each(ctx, kind, opts, func(obj api.Object) { list.Items = append(list.Items, obj) })
+	return list, err
+}
+
+// Each hands the objects of a kind to visit, one page in memory at a time, and returns the version of the last page.
+func (c *Client) Each(ctx context.Context, kind string, opts ListOptions, visit func(api.Object)) (version string, err error) {
+	err = pages(ctx, c, kind, "", opts, func(page *rawList) (int, error) {
+		version = page.ResourceVersion
 		for _, raw := range page.Items {
 			obj := api.New(kind)
 			if err := json.Unmarshal(raw, obj); err != nil {
 				return 0, fmt.Errorf("read %s: %w", kind, err)
 			}
-			list.Items = append(list.Items, obj)
+			visit(obj)
 		}
 		return len(page.Items), nil
 	})
-	return list, err
+	return version, err
 }
 
 type rawList struct {

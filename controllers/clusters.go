@@ -254,11 +254,13 @@ func (p *poller) jobName(uid types.UID) string { return p.prefix + string(uid) }
 func (p *poller) stop() { close(p.stopped) }
 
 // workdir is the folder that control plane and nodes share.
-func (p *poller) workdir() string {
-	if p.spec.Workdir != "" {
-		return p.spec.Workdir
+func (p *poller) workdir() string { return p.cs.workdirOf(&p.spec) }
+
+func (cs *clusters) workdirOf(spec *api.ClusterSpec) string {
+	if spec.Workdir != "" {
+		return spec.Workdir
 	}
-	return filepath.Join(p.cs.cfg.Home, "work")
+	return filepath.Join(cs.cfg.Home, "work")
 }
 
 // latest returns what the last successful poll saw (nil before the first) and why polls fail at the moment.

@@ -61,6 +61,7 @@ type Manager struct {
 	results     *controller
 	schedules   *controller
 	retention   *controller
+	keep        *retention
 	metrics     *metrics
 }
 
@@ -122,8 +123,8 @@ func New(cfg Config) (*Manager, error) {
 	m.results = newController("results", results.reconcile)
 	schedule := &scheduleReconciler{store: cfg.Store, admit: cfg.Admit, now: time.Now}
 	m.schedules = newController("schedule", schedule.reconcile)
-	keep := &retention{store: cfg.Store, clusters: m.clusters, now: time.Now, log: cfg.Log, last: map[string]retentionLook{}}
-	m.retention = newController("retention", keep.reconcile)
+	m.keep = &retention{store: cfg.Store, clusters: m.clusters, guard: cfg.Guard, now: time.Now, log: cfg.Log, looks: map[string]*retentionLook{}}
+	m.retention = newController("retention", m.keep.reconcile)
 	m.clusters.changed = m.allocations.queue.Add
 	m.planner.wake, m.planner.wakeSweep = m.planning.queue.Add, m.grouping.queue.Add
 	return m, nil
@@ -216,6 +217,7 @@ func (m *Manager) forget(kind string) {
 // notice wakes whoever acts on the object.
 func (m *Manager) notice(obj api.Object, gone bool) {
 	name := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}
+	m.keep.notice(obj)
 	switch o := obj.(type) {
 	case *api.BenchmarkRun:
 		m.noticeRun(o, name, gone)

@@ -2,17 +2,23 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/plan"
 	"github.com/benchd/benchd/report"
@@ -20,89 +26,227 @@ import (
 )
 
 // retention archives or deletes the finished runs of a cluster that are beyond what it is to keep. It looks at all of them, and so
-// looks once an interval, or when asked to.
+// looks once an interval, or when asked to, and works off what it found a batch at a time.
 type retention struct {
 	store    *store.Store
 	clusters *clusters
-	now      func() time.Time
-	log      *slog.Logger
+	// guard says whether this process may still remove anything.
+	guard func() error
+	now   func() time.Time
+	log   *slog.Logger
 
-	mu   sync.Mutex
-	last map[string]retentionLook // by cluster; may be forgotten
+	mu    sync.Mutex
+	looks map[string]*retentionLook // by cluster; may be forgotten: then another look is taken
 }
 
-// retentionLook is when a cluster's runs were last looked at, and for which request.
+// retentionLook is one look at a cluster's finished runs, and how far what it found is worked off.
 type retentionLook struct {
 	at     time.Time
-	prune  string
-	behind bool // there was more to do
+	asked  string
+	policy api.RetentionSpec
+	found  *survey
+	todo   []plan.Finished
+	// needed are runs that were referred to after the look.
+	needed map[string]bool
+	done   bool
+
+	gone, folders, failed int
+	problems              []string // the first of them
+}
+
+// problem notes what went wrong with one object.
+func (l *retentionLook) problem(err error) {
+	if l.failed++; l.failed <= maxProblems {
+		l.problems = append(l.problems, err.Error())
+	}
 }
 
 const (
-	// expireBatch is how many runs go in one look.
+	// expireBatch is how many runs go in one reconcile.
 	expireBatch = 20
-	// retentionPage is how many objects are read at once.
-	retentionPage = 500
+	// retentionPause lies between two batches.
+	retentionPause = 50 * time.Millisecond
+	// allocationGrace is how long after its end an Allocation's folder is let be: last files may become visible late, and a late
+	// duplicate of its job has to find what tells it to end.
+	allocationGrace = time.Hour
+	// maxProblems bounds what is kept of what went wrong.
+	maxProblems = 3
 )
+
+// errKept says that a run has to stay after all.
+var errKept = errors.New("it is kept after all")
 
 func (r *retention) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
 	c, err := store.Get[*api.Cluster](ctx, r.store, "", key.Name)
-	if err != nil || c.Spec.Retention == nil {
+	if err != nil {
+		r.keep(key.Name, nil)
 		return result{}, ignoreGone(err)
 	}
-	policy, asked := c.Spec.Retention, c.Annotations[api.AnnotationPrune]
-	r.mu.Lock()
-	last, known := r.last[c.Name]
-	r.mu.Unlock()
-	if wait := last.at.Add(policy.Interval.Duration).Sub(r.now()); known && wait > 0 && last.prune == asked && !last.behind {
-		return result{after: wait}, nil
+	policy, asked := policyOf(c)
+	if policy == nil {
+		r.keep(key.Name, nil)
+		return result{}, nil
 	}
-	p, err := r.clusters.get(ctx, c.Name)
-	if err != nil {
-		return result{after: policy.Interval.Duration}, nil // told where the cluster is needed
+	look, wait := r.current(c, policy, asked)
+	if wait > 0 {
+		return result{after: min(wait, maxTimer)}, nil
 	}
-	runs, err := FinishedRuns(ctx, storeLister{r.store}, c.Name)
-	if err != nil {
-		return result{}, err
-	}
-	expired := plan.Expire(runs, policy, r.now())
-	look := retentionLook{at: r.now(), prune: asked, behind: len(expired) > expireBatch}
-	for _, f := range expired[:min(len(expired), expireBatch)] {
-		if err := r.expire(ctx, p.workdir(), f, policy.Action); err != nil {
-			return result{}, fmt.Errorf("%s run %s: %w", policy.Action, f.Name, err)
+	if look == nil {
+		if look, err = r.look(ctx, c.Name, policy, asked); err != nil {
+			return result{}, err
 		}
 	}
-	if err := r.allocations(ctx, c.Name, policy); err != nil {
+	for i := 0; i < expireBatch && len(look.todo) > 0; i++ {
+		f := look.todo[0]
+		look.todo = look.todo[1:]
+		if err := r.one(ctx, c, look, f); err != nil {
+			return result{}, err
+		}
+	}
+	if len(look.todo) > 0 {
+		return result{after: retentionPause}, nil
+	}
+	if err := r.allocations(ctx, c.Name, look); err != nil {
+		return result{}, err
+	}
+	if err := r.tell(ctx, c.Name, look); err != nil {
 		return result{}, err
 	}
 	r.mu.Lock()
-	r.last[c.Name] = look
+	look.done, look.found = true, nil
 	r.mu.Unlock()
-	if look.behind {
-		return result{after: time.Second}, nil
+	return result{after: min(look.policy.Interval.Duration, maxTimer)}, nil
+}
+
+// policyOf is what a cluster is to keep, nil for everything, and the last request for a look. One that is not answered yet may say
+// what is to be kept this once.
+func policyOf(c *api.Cluster) (policy *api.RetentionSpec, asked string) {
+	asked = c.Annotations[api.AnnotationPrune]
+	if last := c.Status.Retention; asked != "" && (last == nil || last.Asked != asked) {
+		var request api.PruneRequest
+		if err := json.Unmarshal([]byte(asked), &request); err == nil && request.Retention != nil {
+			return request.Retention, asked
+		}
 	}
-	return result{after: policy.Interval.Duration}, nil
+	return c.Spec.Retention, asked
+}
+
+// current is the look that is being worked off, or how long it is until the next one.
+func (r *retention) current(c *api.Cluster, policy *api.RetentionSpec, asked string) (*retentionLook, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	look := r.looks[c.Name]
+	switch {
+	case look != nil && (look.asked != asked || !sameJSON(&look.policy, policy)):
+		return nil, 0
+	case look != nil && !look.done:
+		return look, 0
+	case look != nil:
+		return nil, look.at.Add(policy.Interval.Duration).Sub(r.now())
+	}
+	if last := c.Status.Retention; last != nil && last.Asked == asked { // before this process began
+		return nil, last.Time.Add(policy.Interval.Duration).Sub(r.now())
+	}
+	return nil, 0
+}
+
+func (r *retention) keep(cluster string, look *retentionLook) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if look == nil {
+		delete(r.looks, cluster)
+		return
+	}
+	r.looks[cluster] = look
+}
+
+// notice keeps a run that something begins to refer to while a look is being worked off.
+func (r *retention) notice(obj api.Object) {
+	names := baselinesOf(obj)
+	if len(names) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, look := range r.looks {
+		for _, name := range names {
+			look.needed[name] = true
+		}
+	}
+}
+
+// look finds out what is to go.
+func (r *retention) look(ctx context.Context, cluster string, policy *api.RetentionSpec, asked string) (*retentionLook, error) {
+	look := &retentionLook{at: r.now(), asked: asked, policy: *policy, needed: map[string]bool{}}
+	r.keep(cluster, look) // before the runs are read, so that no reference falls between
+	found, err := surveyRuns(ctx, storeLister{r.store}, cluster)
+	if err != nil {
+		r.keep(cluster, nil)
+		return nil, err
+	}
+	look.found, look.todo = found, plan.Expire(found.finished, &look.policy, look.at)
+	return look, nil
+}
+
+// one lets one run go. What goes wrong with it is told, and keeps no other from going.
+func (r *retention) one(ctx context.Context, c *api.Cluster, look *retentionLook, f plan.Finished) error {
+	r.mu.Lock()
+	needed := look.needed[f.Namespace+"/"+f.Name]
+	r.mu.Unlock()
+	if needed {
+		return nil
+	}
+	run, err := r.expire(ctx, c, f, &look.policy)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, errKept), apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return nil // changed meanwhile: the next look sees how
+	case err != nil:
+		if guarded := r.guard(); guarded != nil {
+			return guarded
+		}
+		r.log.Warn("a finished run could not go, the next look tries again", "run", f.Namespace+"/"+f.Name, "action", look.policy.Action, "error", err)
+		look.problem(err)
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			look.todo = nil // the others would be written in vain too
+		}
+		return nil
+	}
+	r.log.Info("a finished run is kept no longer", "run", f.Namespace+"/"+f.Name, "action", look.policy.Action, "ended", f.Ended)
+	look.gone++
+	look.found.release(run)
+	return nil
 }
 
 // expire lets one run go: packed first, when it is to be archived. Then it is deleted as its user would with --purge. A kill in between
 // is gone on from: what is packed is not packed again.
-func (r *retention) expire(ctx context.Context, workdir string, f plan.Finished, action api.RetentionAction) error {
+func (r *retention) expire(ctx context.Context, c *api.Cluster, f plan.Finished, policy *api.RetentionSpec) (*api.BenchmarkRun, error) {
 	run, err := store.Get[*api.BenchmarkRun](ctx, r.store, f.Namespace, f.Name)
-	if err != nil || string(run.UID) != f.UID || !run.Status.Phase.Terminal() {
-		return ignoreGone(err)
+	if err != nil {
+		return nil, err
 	}
-	if _, pinned := run.Annotations[api.AnnotationPin]; pinned {
-		return nil // meanwhile
+	if string(run.UID) != f.UID || !mayGo(run) {
+		return nil, errKept
 	}
-	if action == api.RetentionArchive {
-		if err := archiveRun(workdir, run); err != nil {
-			return err
+	folders, err := runFolders(run)
+	if err != nil {
+		return nil, err
+	}
+	if policy.Action == api.RetentionArchive {
+		if err := r.archive(ctx, c, policy, run, folders); err != nil {
+			return nil, err
 		}
 	}
-	r.log.Info("a finished run is kept no longer", "run", f.Namespace+"/"+f.Name, "action", action, "ended", f.Ended)
 	metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationPurge, "retention")
-	return r.store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.Put(run); err != nil {
+	if !slices.Contains(run.Finalizers, api.FinalizerCluster) {
+		run.Finalizers = append(run.Finalizers, api.FinalizerCluster) // it is what removes the folders
+	}
+	return run, r.store.Update(ctx, func(tx *store.Tx) error {
+		if err := sweepLetsGo(tx, run); err != nil {
+			return err
+		}
+		if err := tx.Put(run); err != nil { // a conflict when it was pinned meanwhile
 			return err
 		}
 		_, err := tx.Delete(api.KindBenchmarkRun, run.Namespace, run.Name, f.UID)
@@ -110,147 +254,127 @@ func (r *retention) expire(ctx context.Context, workdir string, f plan.Finished,
 	})
 }
 
-// archiveRun packs what a run left, and the object itself.
-func archiveRun(workdir string, run *api.BenchmarkRun) error {
-	name := fmt.Sprintf("%s-%.8s", run.Name, run.UID)
-	folder := filepath.Join(workdir, run.Namespace, "runs", name)
-	dir := filepath.Join(workdir, run.Namespace, "archive")
+func mayGo(run *api.BenchmarkRun) bool {
+	_, pinned := run.Annotations[api.AnnotationPin]
+	return run.Status.Phase.Terminal() && run.DeletionTimestamp == nil && !pinned
+}
+
+// sweepLetsGo says whether the run's sweep, as it is stored now, lets the run go.
+func sweepLetsGo(tx *store.Tx, run *api.BenchmarkRun) error {
+	uid := sweepOf(run)
+	if uid == "" {
+		return nil
+	}
+	obj, err := tx.Get(api.KindBenchmarkSweep, run.Namespace, metav1.GetControllerOfNoCopy(run).Name)
+	sweep, ok := obj.(*api.BenchmarkSweep)
+	switch {
+	case err != nil:
+		return ignoreGone(err)
+	case ok && sweep.UID == uid && whyNeeded(sweep) != "":
+		return errKept
+	}
+	return nil
+}
+
+// archive packs what a run left, and the object itself.
+func (r *retention) archive(ctx context.Context, c *api.Cluster, policy *api.RetentionSpec, run *api.BenchmarkRun, folders []string) error {
+	dir := filepath.Join(r.clusters.workdirOf(&c.Spec), run.Namespace, "archive")
+	if to := policy.ArchiveDir; to != "" {
+		dir = filepath.Join(to, run.Namespace)
+	}
 	if err := ensureDir(dir); err != nil {
 		return err
 	}
-	return report.Archive(folder, filepath.Join(dir, name+".tar.gz"), run)
+	return report.Archive(ctx, folders, filepath.Join(dir, fmt.Sprintf("%s-%.8s.tar.gz", run.Name, run.UID)), run)
+}
+
+// runFolders are the folders that hold the run's attempts, by what its attempts say: the cluster's work folder may be another one by
+// now. One that is not the run's own is an error, and so is one on a file system that is not there: nothing is to be taken for gone.
+func runFolders(run *api.BenchmarkRun) ([]string, error) {
+	var folders []string
+	for _, a := range run.Status.Attempts {
+		dir := filepath.Dir(a.Folder)
+		if a.Folder == "" || slices.Contains(folders, dir) {
+			continue
+		}
+		if !filepath.IsAbs(dir) || filepath.Base(dir) != fmt.Sprintf("%s-%.8s", run.Name, run.UID) || filepath.Base(filepath.Dir(dir)) != "runs" {
+			return nil, fmt.Errorf("let run %s go: %s is no folder of its own: nothing is touched", run.Name, dir)
+		}
+		if _, err := os.Stat(filepath.Dir(dir)); err != nil {
+			return nil, fmt.Errorf("let run %s go: %w: is the file system mounted?", run.Name, err)
+		}
+		folders = append(folders, dir)
+	}
+	return folders, nil
 }
 
 // allocations removes what ended Allocations of sweeps left, once no run refers to them any more: those of lone runs go with them.
-func (r *retention) allocations(ctx context.Context, cluster string, policy *api.RetentionSpec) error {
-	used := map[string]bool{}
-	err := eachPage(ctx, storeLister{r.store}, api.KindBenchmarkRun, func(obj api.Object) {
-		if run, ok := obj.(*api.BenchmarkRun); ok {
-			for _, a := range run.Status.Attempts {
-				used[run.Namespace+"/"+a.Allocation] = true
-			}
-		}
-	})
-	if err != nil {
-		return err
+func (r *retention) allocations(ctx context.Context, cluster string, look *retentionLook) error {
+	ended := look.at.Add(-allocationGrace) // long before the look: whatever run was bound to it, the look has seen
+	if after := look.policy.After; after != nil {
+		ended = ended.Add(-after.Duration)
 	}
 	var gone []*api.Allocation
-	err = eachPage(ctx, storeLister{r.store}, api.KindAllocation, func(obj api.Object) {
+	err := storeLister{r.store}.Each(ctx, api.KindAllocation, func(obj api.Object) {
 		a, ok := obj.(*api.Allocation)
-		if !ok || a.Spec.Cluster != cluster || sweepOf(a) == "" || !a.Status.Phase.Terminal() || used[a.Namespace+"/"+a.Name] || a.Status.PhaseSince == nil {
+		if !ok || a.Spec.Cluster != cluster || !a.Status.Phase.Terminal() || a.Status.PhaseSince == nil || a.Status.PhaseSince.After(ended) {
 			return
 		}
-		if policy.After != nil && r.now().Sub(a.Status.PhaseSince.Time) <= policy.After.Duration {
-			return
+		if sweep := sweepOf(a); sweep != "" && look.found.needed[sweep] == "" && look.found.uses[a.Namespace+"/"+a.Name] <= 0 {
+			gone = append(gone, a)
 		}
-		gone = append(gone, a)
 	})
 	if err != nil {
 		return err
 	}
 	for _, a := range gone {
-		if a.Status.Folder != "" {
-			if err := os.RemoveAll(a.Status.Folder); err != nil {
-				return fmt.Errorf("remove the folder of allocation %s: %w", a.Name, err)
+		if err := r.removeAllocation(ctx, a); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
+			look.problem(err)
+			continue
 		}
-		if _, err := r.store.Delete(ctx, api.KindAllocation, a.Namespace, a.Name, string(a.UID)); err != nil && !apierrors.IsNotFound(err) {
-			return err
-		}
+		look.folders++
 	}
 	return nil
 }
 
-// Lister reads objects a page at a time.
-type Lister interface {
-	// Page returns a page of objects of a kind, and where the next one begins; empty after the last.
-	Page(ctx context.Context, kind, from string) ([]api.Object, string, error)
+// removeAllocation removes the folder first: an object that is gone tells nobody where its folder was.
+func (r *retention) removeAllocation(ctx context.Context, a *api.Allocation) error {
+	if err := r.guard(); err != nil {
+		return err
+	}
+	if dir := a.Status.Folder; dir != "" {
+		if filepath.Base(dir) != fmt.Sprintf("%s-%.8s", a.Name, a.UID) || filepath.Base(filepath.Dir(dir)) != "allocations" {
+			return fmt.Errorf("let allocation %s go: %s is no folder of its own: nothing is touched", a.Name, dir)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove the folder of allocation %s: %w", a.Name, err)
+		}
+		if err := node.SyncFolder(filepath.Dir(dir)); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("remove the folder of allocation %s: %w", a.Name, err)
+		}
+	}
+	_, err := r.store.Delete(ctx, api.KindAllocation, a.Namespace, a.Name, string(a.UID))
+	return ignoreGone(err)
 }
 
-// storeLister lists a store.
-type storeLister struct{ store *store.Store }
-
-func (l storeLister) Page(ctx context.Context, kind, from string) ([]api.Object, string, error) {
-	list, err := l.store.List(ctx, kind, store.ListOptions{Limit: retentionPage, Continue: from})
-	return list.Items, list.Continue, err
-}
-
-func eachPage(ctx context.Context, l Lister, kind string, visit func(api.Object)) error {
-	from := ""
-	for {
-		items, next, err := l.Page(ctx, kind, from)
-		if err != nil {
-			return err
+// tell writes what a look came to.
+func (r *retention) tell(ctx context.Context, cluster string, look *retentionLook) error {
+	done := map[api.RetentionAction]string{api.RetentionArchive: "archived", api.RetentionDelete: "deleted"}[look.policy.Action]
+	message := fmt.Sprintf("%d of %d finished runs %s, %d job folders removed", look.gone, len(look.found.finished), done, look.folders)
+	if look.failed > 0 {
+		message += fmt.Sprintf("; %d could not go, and are tried again: %s", look.failed, strings.Join(look.problems, "; "))
+	}
+	return r.clusters.updateStatus(ctx, cluster, func(tx *store.Tx, c *api.Cluster) error {
+		c.Status.Retention = &api.RetentionStatus{
+			Time: metav1.NewTime(look.at), Asked: look.asked, Gone: int64(look.gone), Failed: int64(look.failed), Message: message,
 		}
-		for _, obj := range items {
-			visit(obj)
-		}
-		if next == "" {
+		if look.failed == 0 {
 			return nil
 		}
-		from = next
-	}
-}
-
-// FinishedRuns are the runs of a cluster that have ended, each with why it must stay, if it must.
-func FinishedRuns(ctx context.Context, l Lister, cluster string) ([]plan.Finished, error) {
-	liveSweeps, latest := map[string]bool{}, map[string]bool{}
-	baselines := map[string]string{}
-	err := eachPage(ctx, l, api.KindBenchmarkSweep, func(obj api.Object) {
-		if s, ok := obj.(*api.BenchmarkSweep); ok {
-			_, pinned := s.Annotations[api.AnnotationPin]
-			liveSweeps[string(s.UID)] = pinned || s.Status.Phase != api.SweepCompleted
-		}
+		// The same words each time: a Cluster is never deleted, and its events with it.
+		return tx.Event(c, api.EventWarning, "RetentionFailed", "some finished runs could not go: status.retention.message says why")
 	})
-	if err == nil {
-		err = eachPage(ctx, l, api.KindBenchmarkSchedule, func(obj api.Object) {
-			if s, ok := obj.(*api.BenchmarkSchedule); ok && s.Status.LastScheduleTime != nil {
-				latest[string(s.UID)+s.Status.LastScheduleTime.UTC().Format(time.RFC3339)] = true
-			}
-		})
-	}
-	var finished []plan.Finished
-	if err == nil {
-		err = eachPage(ctx, l, api.KindBenchmarkRun, func(obj api.Object) {
-			run, ok := obj.(*api.BenchmarkRun)
-			if !ok {
-				return
-			}
-			if other := run.Annotations[api.AnnotationBaseline]; other != "" {
-				baselines[run.Namespace+"/"+other] = run.Name
-			}
-			if run.Spec.Cluster != cluster || !run.Status.Phase.Terminal() || run.DeletionTimestamp != nil {
-				return
-			}
-			finished = append(finished, finishedRun(run, liveSweeps, latest))
-		})
-	}
-	for i := range finished {
-		f := &finished[i]
-		if by := baselines[f.Namespace+"/"+f.Name]; by != "" && f.Needed == "" {
-			f.Needed = "run " + by + " is compared with it"
-		}
-	}
-	return finished, err
-}
-
-func finishedRun(run *api.BenchmarkRun, liveSweeps, latest map[string]bool) plan.Finished {
-	f := plan.Finished{Namespace: run.Namespace, Name: run.Name, UID: string(run.UID), Ended: run.CreationTimestamp.Time}
-	if at := run.Status.CompletionTime; at != nil {
-		f.Ended = at.Time
-	}
-	for _, file := range run.Status.Reports {
-		f.Bytes += file.Size
-	}
-	owner := metav1.GetControllerOfNoCopy(run)
-	_, pinned := run.Annotations[api.AnnotationPin]
-	switch {
-	case pinned:
-		f.Needed = "pinned"
-	case owner != nil && liveSweeps[string(owner.UID)]:
-		f.Needed = "sweep " + owner.Name + " goes on, or is pinned"
-	case owner != nil && latest[string(owner.UID)+run.Annotations[api.AnnotationScheduledAt]]:
-		f.Needed = "the latest of schedule " + owner.Name
-	}
-	return f
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,6 +82,12 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 		Run: s.run.Name, UID: string(s.run.UID), Service: spec.Service.Name, Model: spec.Service.Model, Version: s.version,
 		Attempt: attempt.Number, Clients: clients, ClientsOnServers: shared, Interrupted: s.run.Status.Outcome.Result != api.ResultSucceeded,
 		Limits: spec.Verdict, ClockUncertainty: attempt.ClockUncertainty,
+	}
+	if owner := metav1.GetControllerOfNoCopy(s.run); owner != nil && owner.Kind == api.KindBenchmarkSweep {
+		in.Sweep = owner.Name
+		if err := json.Unmarshal([]byte(s.run.Annotations[api.AnnotationParameters]), &in.Parameters); err != nil {
+			s.tell("ParametersUnreadable", fmt.Sprintf("annotation %s: %v: the report is made without them", api.AnnotationParameters, err))
+		}
 	}
 	story := report.Story{
 		Spec: *spec, Phases: attempt.Phases, JobID: attempt.JobID, Outcome: s.run.Status.Outcome, Folder: attempt.Folder,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,6 +45,7 @@ func (r *scheduleReconciler) reconcile(ctx context.Context, key types.Namespaced
 	due, err := plan.DueAt(s, now)
 	if err != nil {
 		s.Status.Message, s.Status.NextScheduleTime = err.Error(), nil
+		ready(s, metav1.ConditionFalse, "ScheduleInvalid", err.Error())
 		return result{}, r.write(ctx, s, nil, nil)
 	}
 	s.Status.NextScheduleTime = nil
@@ -56,7 +58,12 @@ func (r *scheduleReconciler) reconcile(ctx context.Context, key types.Namespaced
 			s.Status.LastScheduleTime = &metav1.Time{Time: due.At}
 		}
 		s.Status.Message = "suspended"
+		ready(s, metav1.ConditionFalse, "Suspended", "nothing is made until it is resumed")
 		return result{}, r.write(ctx, s, nil, nil)
+	}
+	// A template that was found invalid stays so until it is changed, or something could be made of it.
+	if c := meta.FindStatusCondition(s.Status.Conditions, api.ConditionReady); c == nil || c.Reason != "TemplateInvalid" || s.Status.ObservedGeneration != s.Generation {
+		ready(s, metav1.ConditionTrue, "Scheduled", "something is made at the next time of the line")
 	}
 	if !due.At.IsZero() {
 		if err := r.act(ctx, s, due, now); err != nil {
@@ -100,32 +107,48 @@ func (r *scheduleReconciler) act(ctx context.Context, s *api.BenchmarkSchedule, 
 	}
 	made := r.make(s, due.At)
 	if errs := append(api.Validate(made), r.admit(made)...); len(errs) > 0 {
+		ready(s, metav1.ConditionFalse, "TemplateInvalid", errs.ToAggregate().Error())
 		return leave("TemplateInvalid", "%s was left out: %s", due.At.Format(time.DateTime), errs.ToAggregate().Error())
 	}
-	st.Made++
-	st.Message = fmt.Sprintf("made %s", made.GetName())
-	return r.write(ctx, s, made, append(events, event{api.EventNormal, "Made", fmt.Sprintf("%s for %s", made.GetName(), due.At.Format(time.DateTime))}))
+	ready(s, metav1.ConditionTrue, "Scheduled", "something is made at the next time of the line")
+	err := r.write(ctx, s, made, append(events, event{api.EventNormal, "Made", fmt.Sprintf("%s for %s", made.GetName(), due.At.Format(time.DateTime))}))
+	if apierrors.IsAlreadyExists(err) {
+		return leave("NameTaken", "%s was left out: %s is there already: delete it, or call the schedule something else", due.At.Format(time.DateTime), display(made))
+	}
+	return err
+}
+
+// ready says whether something is made at the next time.
+func ready(s *api.BenchmarkSchedule, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&s.Status.Conditions, metav1.Condition{
+		Type: api.ConditionReady, Status: status, Reason: reason, Message: message, ObservedGeneration: s.Generation,
+	})
+}
+
+// display names an object as people write it: run my-run.
+func display(obj api.Object) string {
+	return strings.ToLower(strings.TrimPrefix(api.KindOf(obj), "Benchmark")) + " " + obj.GetName()
 }
 
 // make is the object for a time. Its name says which.
 func (r *scheduleReconciler) make(s *api.BenchmarkSchedule, at time.Time) api.Object {
 	suffix := "-" + at.UTC().Format("20060102-1504")
-	meta := metav1.ObjectMeta{
+	about := metav1.ObjectMeta{
 		Namespace: s.Namespace, Name: strings.TrimRight(s.Name[:min(len(s.Name), 63-len(suffix))], "-") + suffix, Labels: map[string]string{},
 		Annotations:     map[string]string{api.AnnotationScheduledAt: at.UTC().Format(time.RFC3339)},
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(s, api.GroupVersion.WithKind(api.KindBenchmarkSchedule))},
 	}
 	for key, value := range s.Spec.Template.Labels {
-		meta.Labels[key] = value
+		about.Labels[key] = value
 	}
-	meta.Labels[api.LabelSchedule] = strings.Trim(s.Name[:min(len(s.Name), 63)], "-_.")
+	about.Labels[api.LabelSchedule] = strings.Trim(s.Name[:min(len(s.Name), 63)], "-_.")
 	var obj api.Object
 	if spec := s.Spec.Template.Run; spec != nil {
-		meta.Finalizers = []string{api.FinalizerCluster}
-		obj = &api.BenchmarkRun{ObjectMeta: meta, Spec: *spec}
+		about.Finalizers = []string{api.FinalizerCluster}
+		obj = &api.BenchmarkRun{ObjectMeta: about, Spec: *spec}
 		obj.GetObjectKind().SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkRun))
 	} else {
-		obj = &api.BenchmarkSweep{ObjectMeta: meta, Spec: *s.Spec.Template.Sweep}
+		obj = &api.BenchmarkSweep{ObjectMeta: about, Spec: *s.Spec.Template.Sweep}
 		obj.GetObjectKind().SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSweep))
 	}
 	api.SetDefaults(obj)
@@ -137,13 +160,8 @@ func (r *scheduleReconciler) write(ctx context.Context, s *api.BenchmarkSchedule
 	s.Status.ObservedGeneration = s.Generation
 	return r.store.Update(ctx, func(tx *store.Tx) error {
 		if made != nil {
-			err := tx.Create(made)
-			if apierrors.IsAlreadyExists(err) {
-				s.Status.Message = fmt.Sprintf("%s is there already: it is left as it is", made.GetName())
-			} else if err != nil {
+			if err := makeOnce(tx, s, made); err != nil {
 				return err
-			} else {
-				s.Status.Active = append(s.Status.Active, api.ObjectRef{Kind: api.KindOf(made), Namespace: made.GetNamespace(), Name: made.GetName(), UID: string(made.GetUID())})
 			}
 		}
 		if err := tx.PutStatus(s); err != nil {
@@ -156,6 +174,29 @@ func (r *scheduleReconciler) write(ctx context.Context, s *api.BenchmarkSchedule
 		}
 		return nil
 	})
+}
+
+// makeOnce creates what is made for a time. One of this schedule that is there already is taken for it: its name says which time it is for.
+func makeOnce(tx *store.Tx, s *api.BenchmarkSchedule, made api.Object) error {
+	st, kind := &s.Status, api.KindOf(made)
+	err := tx.Create(made)
+	if apierrors.IsAlreadyExists(err) {
+		there, gerr := tx.Get(kind, made.GetNamespace(), made.GetName())
+		if gerr != nil || !metav1.IsControlledBy(there, s) {
+			return err
+		}
+		made = there
+	} else if err != nil {
+		return err
+	} else {
+		st.Made++
+	}
+	st.Message = "made " + made.GetName()
+	ref := api.ObjectRef{Kind: kind, Namespace: made.GetNamespace(), Name: made.GetName(), UID: string(made.GetUID())}
+	if !slices.Contains(st.Active, ref) {
+		st.Active = append(st.Active, ref)
+	}
+	return nil
 }
 
 // lookAtActive drops what has ended from the status, and with it what is more than the history is to hold.
@@ -178,7 +219,7 @@ func (r *scheduleReconciler) lookAtActive(ctx context.Context, s *api.BenchmarkS
 			s.Status.LastSuccessfulTime = at
 		}
 	}
-	if len(active) == len(s.Status.Active) {
+	if len(active) == len(s.Status.Active) && s.Status.ObservedGeneration == s.Generation {
 		return nil
 	}
 	s.Status.Active = active
@@ -191,9 +232,20 @@ func endOf(obj api.Object) (ended, succeeded bool, at *metav1.Time) {
 	case *api.BenchmarkRun:
 		return o.Status.Phase.Terminal(), o.Status.Phase == api.RunCompleted, o.Status.CompletionTime
 	case *api.BenchmarkSweep:
-		return o.Status.Phase == api.SweepCompleted, o.Status.Phase == api.SweepCompleted && o.Status.Failed == 0, o.Status.CompletionTime
+		if st := &o.Status; st.Phase == api.SweepCompleted {
+			return true, st.Failed == 0, st.CompletionTime
+		}
+		return givenUp(o), false, nil
 	}
 	return true, false, nil
+}
+
+// givenUp says whether a sweep is not complete and will not go on by itself: it was stopped by a limit or by its failure policy, or
+// replaced, and nothing of it is on the cluster any more. The next one need not wait for it.
+func givenUp(s *api.BenchmarkSweep) bool {
+	_, replaced := s.Annotations[api.AnnotationCancelReason]
+	stopped := s.Status.Phase == api.SweepStopped || replaced && s.Status.Phase == api.SweepSuspended
+	return stopped && s.Status.Allocations == 0
 }
 
 // tidy deletes the oldest of those that have ended, beyond what the history is to hold. Result folders stay; what is pinned too.
@@ -204,8 +256,11 @@ func (r *scheduleReconciler) tidy(ctx context.Context, s *api.BenchmarkSchedule)
 	}
 	var good, bad []api.Object
 	for _, obj := range owned {
+		if kind := api.KindOf(obj); kind != api.KindBenchmarkRun && kind != api.KindBenchmarkSweep {
+			continue
+		}
 		ended, succeeded, _ := endOf(obj)
-		if _, pinned := obj.GetAnnotations()[api.AnnotationPin]; !ended || pinned || api.KindOf(obj) == api.KindEvent {
+		if _, pinned := obj.GetAnnotations()[api.AnnotationPin]; pinned || !ended || obj.GetDeletionTimestamp() != nil {
 			continue
 		}
 		if succeeded {
@@ -222,6 +277,12 @@ func (r *scheduleReconciler) tidy(ctx context.Context, s *api.BenchmarkSchedule)
 			return cmp.Or(b.GetCreationTimestamp().Compare(a.GetCreationTimestamp().Time), cmp.Compare(b.GetName(), a.GetName()))
 		})
 		for _, obj := range history.objects[min(len(history.objects), int(history.limit)):] {
+			if pinned, err := r.holdsPinned(ctx, obj); err != nil || pinned {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			if _, err := r.store.Delete(ctx, api.KindOf(obj), obj.GetNamespace(), obj.GetName(), string(obj.GetUID())); err != nil && !apierrors.IsNotFound(err) {
 				return err
 			}
@@ -230,38 +291,43 @@ func (r *scheduleReconciler) tidy(ctx context.Context, s *api.BenchmarkSchedule)
 	return nil
 }
 
-// cancelActive ends what has not ended: a run is cancelled, a sweep begins nothing more and its runs are cancelled.
+// holdsPinned says whether a run of a sweep is pinned: a sweep's runs go with it.
+func (r *scheduleReconciler) holdsPinned(ctx context.Context, obj api.Object) (bool, error) {
+	if api.KindOf(obj) != api.KindBenchmarkSweep {
+		return false, nil
+	}
+	owned, err := r.store.Owned(ctx, string(obj.GetUID()))
+	return slices.ContainsFunc(owned, func(o api.Object) bool {
+		_, pinned := o.GetAnnotations()[api.AnnotationPin]
+		return pinned
+	}), err
+}
+
+// cancelActive ends what has not ended: a run is cancelled; a sweep begins nothing more, and its runs are cancelled.
 func (r *scheduleReconciler) cancelActive(ctx context.Context, s *api.BenchmarkSchedule) error {
 	reason := fmt.Sprintf("Replaced: schedule %s begins the next one (concurrencyPolicy Replace)", s.Name)
 	for _, ref := range s.Status.Active {
-		var runs []string
-		switch ref.Kind {
-		case api.KindBenchmarkRun:
-			runs = []string{ref.Name}
-		case api.KindBenchmarkSweep:
+		runs := []string{ref.Name}
+		if ref.Kind == api.KindBenchmarkSweep {
 			list, err := r.store.List(ctx, api.KindBenchmarkRun, store.ListOptions{
 				Namespace: ref.Namespace, Selector: labels.SelectorFromSet(labels.Set{api.LabelSweep: ref.Name}),
 			})
 			if err != nil {
 				return err
 			}
+			runs = nil
 			for _, obj := range list.Items {
 				runs = append(runs, obj.GetName())
 			}
 		}
 		err := r.store.Update(ctx, func(tx *store.Tx) error {
-			for _, name := range runs {
-				obj, err := tx.Get(api.KindBenchmarkRun, ref.Namespace, name)
-				run, ok := obj.(*api.BenchmarkRun)
-				if err != nil || !ok || run.Status.Phase.Terminal() {
-					if err = ignoreGone(err); err != nil {
-						return err
-					}
-					continue
+			if ref.Kind == api.KindBenchmarkSweep {
+				if err := suspendSweep(tx, ref, reason); err != nil {
+					return err
 				}
-				run.Spec.Cancel = true
-				metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationCancelReason, reason)
-				if err := tx.Put(run); err != nil {
+			}
+			for _, name := range runs {
+				if err := cancelRun(tx, ref.Namespace, name, reason); err != nil {
 					return err
 				}
 			}
@@ -272,4 +338,27 @@ func (r *scheduleReconciler) cancelActive(ctx context.Context, s *api.BenchmarkS
 		}
 	}
 	return nil
+}
+
+// suspendSweep keeps a sweep from beginning, and a search from trying, anything more.
+func suspendSweep(tx *store.Tx, ref api.ObjectRef, reason string) error {
+	obj, err := tx.Get(ref.Kind, ref.Namespace, ref.Name)
+	sweep, ok := obj.(*api.BenchmarkSweep)
+	if err != nil || !ok || string(sweep.UID) != ref.UID {
+		return ignoreGone(err)
+	}
+	sweep.Spec.Suspend = true
+	metav1.SetMetaDataAnnotation(&sweep.ObjectMeta, api.AnnotationCancelReason, reason)
+	return tx.Put(sweep)
+}
+
+func cancelRun(tx *store.Tx, namespace, name, reason string) error {
+	obj, err := tx.Get(api.KindBenchmarkRun, namespace, name)
+	run, ok := obj.(*api.BenchmarkRun)
+	if err != nil || !ok || run.Status.Phase.Terminal() {
+		return ignoreGone(err)
+	}
+	run.Spec.Cancel = true
+	metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationCancelReason, reason)
+	return tx.Put(run)
 }

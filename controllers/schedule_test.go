@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -21,8 +22,9 @@ type scheduleBench struct {
 	store *store.Store
 	r     *scheduleReconciler
 	now   time.Time
-	// fail makes writes fail from now on: a control plane that is killed.
+	// fail makes writes fail from now on: a control plane that is killed. left is how many writes come before that, if not 0.
 	fail bool
+	left int
 }
 
 func newScheduleBench(t *testing.T, change func(*api.BenchmarkScheduleSpec)) *scheduleBench {
@@ -31,6 +33,10 @@ func newScheduleBench(t *testing.T, change func(*api.BenchmarkScheduleSpec)) *sc
 	guard := func() error {
 		if b.fail {
 			return errors.New("killed")
+		}
+		if b.left > 0 {
+			b.left--
+			b.fail = b.left == 0
 		}
 		return nil
 	}
@@ -72,6 +78,52 @@ func (b *scheduleBench) at(day, hour int) (api.BenchmarkScheduleStatus, time.Dur
 		b.Fatal(err)
 	}
 	return s.Status, res.after
+}
+
+// readiness is the reason of the schedule's condition, with a minus when it is not ready.
+func readiness(st *api.BenchmarkScheduleStatus) string {
+	c := meta.FindStatusCondition(st.Conditions, api.ConditionReady)
+	switch {
+	case c == nil:
+		return ""
+	case c.Status == metav1.ConditionTrue:
+		return c.Reason
+	}
+	return "-" + c.Reason
+}
+
+func TestScheduleReady(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nil)
+	var errs field.ErrorList
+	b.r.admit = func(api.Object) field.ErrorList { return errs }
+	change := func(what func(*api.BenchmarkScheduleSpec)) {
+		t.Helper()
+		s, err := store.Get[*api.BenchmarkSchedule](t.Context(), b.store, "default", "nightly")
+		if err != nil {
+			t.Fatal(err)
+		}
+		what(&s.Spec)
+		if err := b.store.Put(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		do   func()
+		hour int
+		want string
+	}{
+		{func() {}, 1, "Scheduled"},
+		{func() { errs = field.ErrorList{field.Required(field.NewPath("spec"), "a template that is gone")} }, 2, "-TemplateInvalid"},
+		{func() {}, 3, "-TemplateInvalid"},
+		{func() { change(func(s *api.BenchmarkScheduleSpec) { s.Suspend = true }) }, 4, "-Suspended"},
+		{func() { errs = nil; change(func(s *api.BenchmarkScheduleSpec) { s.Suspend = false }) }, 5, "Scheduled"},
+	} {
+		step.do()
+		if st, _ := b.at(2, step.hour); readiness(&st) != step.want {
+			t.Errorf("at %d: %s, want %s", step.hour, readiness(&st), step.want)
+		}
+	}
 }
 
 func (b *scheduleBench) runs() []*api.BenchmarkRun {
@@ -175,6 +227,24 @@ func TestScheduleKilled(t *testing.T) {
 	}
 }
 
+// Killed after the one before was cancelled and before the next one is made: that is made once the control plane is back.
+func TestScheduleKilledWhileReplacing(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) { s.ConcurrencyPolicy = api.ConcurrencyReplace })
+	b.at(2, 2)
+	b.left = 1
+	b.at(3, 2)
+	if runs := b.runs(); len(runs) != 1 || !runs[0].Spec.Cancel {
+		t.Fatalf("when killed: %d runs, the first cancelled: %t", len(runs), runs[0].Spec.Cancel)
+	}
+	b.fail = false
+	for range 2 {
+		if st, _ := b.at(3, 2); st.Made != 2 || st.Missed != 0 || len(b.runs()) != 2 {
+			t.Errorf("once it is back: %+v, %d runs", st, len(b.runs()))
+		}
+	}
+}
+
 func TestScheduleHistory(t *testing.T) {
 	t.Parallel()
 	b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) {
@@ -203,5 +273,195 @@ func TestScheduleHistory(t *testing.T) {
 	}
 	if got := strings.Join(kept, " "); got != "02-0200 08-0200 10-0200 11-0200" {
 		t.Errorf("kept %s, want the pinned one, the last two that completed and the last that failed", got)
+	}
+}
+
+func (b *scheduleBench) sweeps() []*api.BenchmarkSweep {
+	b.Helper()
+	list, err := b.store.List(b.Context(), api.KindBenchmarkSweep, store.ListOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var sweeps []*api.BenchmarkSweep
+	for _, obj := range list.Items {
+		sweeps = append(sweeps, obj.(*api.BenchmarkSweep))
+	}
+	return sweeps
+}
+
+func nightlySweep(policy api.ConcurrencyPolicy) func(*api.BenchmarkScheduleSpec) {
+	return func(s *api.BenchmarkScheduleSpec) {
+		sweep := &api.BenchmarkSweepSpec{Repeats: 2}
+		sweep.Template.Spec = *s.Template.Run
+		s.Template.Run, s.Template.Sweep, s.ConcurrencyPolicy = nil, sweep, policy
+	}
+}
+
+// runOf makes a run of a sweep.
+func (b *scheduleBench) runOf(sweep *api.BenchmarkSweep, name string) {
+	b.Helper()
+	run := &api.BenchmarkRun{Spec: validRun().Spec, ObjectMeta: metav1.ObjectMeta{
+		Namespace: "default", Name: name, Labels: map[string]string{api.LabelSweep: sweep.Name}, Annotations: map[string]string{},
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(sweep, api.GroupVersion.WithKind(api.KindBenchmarkSweep))},
+	}}
+	run.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkRun))
+	if err := b.store.Create(b.Context(), run); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// A sweep that its limits have stopped holds up no later one, for it may stay so for ever.
+func TestScheduleGoesOnPastAStoppedSweep(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nightlySweep(api.ConcurrencyForbid))
+	b.at(2, 2)
+	sweep := b.sweeps()[0]
+	sweep.Status.Phase, sweep.Status.Allocations = api.SweepStopped, 1
+	if err := b.store.PutStatus(t.Context(), sweep); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.at(3, 2); st.Made != 1 || st.Missed != 1 {
+		t.Errorf("while it has a job: %+v", st)
+	}
+	sweep.Status.Allocations = 0
+	if err := b.store.PutStatus(t.Context(), sweep); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.at(4, 2); st.Made != 2 || len(st.Active) != 1 || st.LastSuccessfulTime != nil {
+		t.Errorf("once it has none: %+v", st)
+	}
+}
+
+// A sweep that is replaced begins nothing more, and is not waited for once nothing of it is on the cluster.
+func TestScheduleReplacesASweep(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nightlySweep(api.ConcurrencyReplace))
+	b.at(2, 2)
+	b.runOf(b.sweeps()[0], "under-way")
+	b.at(3, 2)
+	old := b.sweeps()[0]
+	if run := b.runs()[0]; !run.Spec.Cancel || !old.Spec.Suspend || b.sweeps()[1].Spec.Suspend {
+		t.Errorf("cancelled: %t, suspended: %t, the next one suspended: %t", run.Spec.Cancel, old.Spec.Suspend, b.sweeps()[1].Spec.Suspend)
+	}
+	old.Status.Phase = api.SweepSuspended
+	if err := b.store.PutStatus(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.at(3, 3); len(st.Active) != 1 || st.Active[0].Name != "nightly-20260303-0200" {
+		t.Errorf("active: %+v", st.Active)
+	}
+}
+
+// A sweep with a pinned run stays with it; limits that are lowered hold at once.
+func TestScheduleHistoryOfSweeps(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nightlySweep(api.ConcurrencyAllow))
+	for day := 2; day < 6; day++ {
+		b.at(day, 2)
+	}
+	for i, sweep := range b.sweeps() {
+		b.runOf(sweep, "of-"+sweep.Name)
+		sweep.Status.Phase = api.SweepCompleted
+		if err := b.store.PutStatus(t.Context(), sweep); err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 {
+			run := b.runs()[1]
+			metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationPin, "")
+			if err := b.store.Put(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.at(5, 3)
+	if n := len(b.sweeps()); n != 4 {
+		t.Fatalf("%d sweeps, want 4", n)
+	}
+	s, err := store.Get[*api.BenchmarkSchedule](t.Context(), b.store, "default", "nightly")
+	if err != nil {
+		t.Fatal(err)
+	}
+	*s.Spec.SuccessfulHistoryLimit = 1
+	if err := b.store.Put(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	b.at(5, 4)
+	var kept []string
+	for _, sweep := range b.sweeps() {
+		kept = append(kept, strings.TrimPrefix(sweep.Name, "nightly-202603"))
+	}
+	if got := strings.Join(kept, " "); got != "03-0200 05-0200" {
+		t.Errorf("kept %s, want the one with a pinned run and the last", got)
+	}
+}
+
+// Another's object of the name is not taken for the schedule's own, and its own is never made twice.
+func TestScheduleNameThatIsThere(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, nil)
+	other := validRun()
+	other.Namespace, other.Name = "default", "nightly-20260302-0200"
+	if err := b.store.Create(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.at(2, 2); st.Made != 0 || st.Missed != 1 || len(st.Active) != 0 || !strings.Contains(st.Message, "run nightly-20260302-0200 is there already") {
+		t.Errorf("another's: %+v", st)
+	}
+	b.at(3, 2)
+	s, err := store.Get[*api.BenchmarkSchedule](t.Context(), b.store, "default", "nightly")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Status = api.BenchmarkScheduleStatus{LastScheduleTime: &metav1.Time{Time: b.now.Add(-time.Hour)}} // of a backup that was put back
+	if err := b.store.PutStatus(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.at(3, 3); st.Made != 0 || len(st.Active) != 1 || len(b.runs()) != 2 {
+		t.Errorf("its own: %+v, %d runs", st, len(b.runs()))
+	}
+}
+
+// Six hours without a control plane: of six times the last is made up for, and the others are counted and told.
+func TestScheduleAwayForSixHours(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) { s.Schedule = "0 * * * *" })
+	b.at(1, 13)
+	b.end(api.RunCompleted)
+	if st, _ := b.at(1, 19); st.Made != 2 || st.Missed != 5 || st.LastScheduleTime.Hour() != b.now.Local().Hour() {
+		t.Errorf("after six hours: %+v", st)
+	}
+	list, err := b.store.List(t.Context(), api.KindEvent, store.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := false
+	for _, obj := range list.Items {
+		told = told || strings.HasPrefix(obj.(*api.Event).Message, "5 times had passed before")
+	}
+	if !told {
+		t.Error("no event tells of the five")
+	}
+}
+
+// At two each night in Luxembourg, over both changes of the clock: the names are in UTC, so that no two are alike.
+func TestScheduleOverChangesOfTheClock(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) {
+		s.TimeZone, s.ConcurrencyPolicy = "Europe/Luxembourg", api.ConcurrencyAllow
+	})
+	for day := 28; day <= 30; day++ { // summer time begins on the 29th: two o'clock does not come
+		b.at(day, 6)
+	}
+	for day := 238; day <= 240; day++ { // and ends on 25 October: two o'clock comes twice
+		b.at(day, 0)
+		b.at(day, 1)
+	}
+	var names []string
+	for _, run := range b.runs() {
+		names = append(names, strings.TrimPrefix(run.Name, "nightly-2026"))
+	}
+	want := "0328-0100 0330-0000 1024-0000 1025-0000 1025-0100 1026-0100"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("made %s, want %s", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-co-op/gocron/v2"
@@ -24,8 +25,17 @@ type Due struct {
 
 // CheckSchedule says what is wrong with a cron line.
 func CheckSchedule(line, zone string) error {
-	_, err := parseCron(line, zone, time.Now())
-	return err
+	now := time.Now()
+	c, err := parseCron(line, zone, now)
+	if err != nil {
+		return err
+	}
+	if first := c.Next(now); !first.IsZero() {
+		if second := c.Next(first); !second.IsZero() && second.Sub(first) < time.Minute {
+			return fmt.Errorf("%q comes more than once a minute, and what is made is called after its minute: use @every 1m or more", line)
+		}
+	}
+	return nil
 }
 
 func parseCron(line, zone string, now time.Time) (gocron.Cron, error) {
@@ -36,9 +46,12 @@ func parseCron(line, zone string, now time.Time) (gocron.Cron, error) {
 			return nil, fmt.Errorf("time zone %q is not known: %w", zone, err)
 		}
 	}
+	if strings.Contains(line, "=") { // the parser would take the zone from there, whatever timeZone says, and panics where no line follows
+		return nil, fmt.Errorf("%q is no cron line: no field of one has a \"=\"; give the time zone in timeZone", line)
+	}
 	c := gocron.NewDefaultCron(false)
 	if err := c.IsValid(line, location, now); err != nil {
-		return nil, fmt.Errorf("%q is no cron line that ever comes (%w): give minute, hour, day, month and weekday, such as \"0 2 * * *\", or @daily", line, err)
+		return nil, fmt.Errorf("%q is no cron line that ever comes (%s): give minute, hour, day, month and weekday, such as \"0 2 * * *\", or @daily", line, strings.ReplaceAll(err.Error(), "\n", ": "))
 	}
 	return c, nil
 }
@@ -66,7 +79,8 @@ func DueAt(s *api.BenchmarkSchedule, now time.Time) (Due, error) {
 		if d.Earlier == maxMissed {
 			// Far behind: what lies between is not counted, and the latest is looked for from near now.
 			if near := c.Next(now.Add(-25 * time.Hour)); near.After(at) && !near.After(now) {
-				at = near
+				at, d.At = near, near
+				d.Earlier++
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,8 @@ func TestDueAt(t *testing.T) {
 		"an hour that summer time eats": {"30 2 * * *", "2026-03-28 12:00", "", "2026-03-29 12:00", "", "2026-03-30 02:30", 0},
 		"an hour that comes twice":      {"30 2 * * *", "2026-10-24 12:00", "", "2026-10-25 12:00", "2026-10-25 02:30", "2026-10-26 02:30", 1},
 		"every minute, months away":     {"* * * * *", "2026-01-01 00:00", "", "2026-06-01 00:00", "2026-06-01 00:00", "2026-06-01 00:01", -1},
+		"every day, years away":         {"0 2 * * *", "2006-03-01 12:00", "", "2026-03-05 09:00", "2026-03-05 02:00", "2026-03-06 02:00", -1},
+		"far behind, first of a day":    {"*/5 9-17 * * 1-5", "2026-02-02 12:00", "", "2026-03-16 09:02", "2026-03-16 09:00", "2026-03-16 09:05", -1},
 	} {
 		s := &api.BenchmarkSchedule{Spec: api.BenchmarkScheduleSpec{Schedule: tc.line, TimeZone: "Europe/Luxembourg"}}
 		s.CreationTimestamp = metav1.NewTime(at(tc.made))
@@ -58,9 +61,13 @@ func TestDueAt(t *testing.T) {
 }
 
 func TestCheckSchedule(t *testing.T) {
-	for line, good := range map[string]bool{"0 2 * * *": true, "@daily": true, "@every 6h": true, "": false, "0 2 * *": false, "61 2 * * *": false, "0 0 30 2 *": false, "nightly": false} {
-		if err := CheckSchedule(line, "UTC"); (err == nil) != good {
+	for line, good := range map[string]bool{"0 2 * * *": true, "@daily": true, "@every 6h": true, "@every 1m": true, "@every 59s": false, "": false, "0 2 * *": false, "61 2 * * *": false, "0 0 30 2 *": false, "nightly": false, "TZ=UTC 0 2 * * *": false, "CRON_TZ=UTC": false, "TZ=0": false} {
+		err := CheckSchedule(line, "UTC")
+		if (err == nil) != good {
 			t.Errorf("%q: %v", line, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: the error is more than a line: %v", line, err)
 		}
 	}
 	if CheckSchedule("0 2 * * *", "Mars/Olympus") == nil {

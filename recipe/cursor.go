@@ -63,8 +63,11 @@ func (c *cursor) integer(path string) (int32, bool) {
 }
 
 // duration reads a time: 2m, or a number of seconds.
-func (c *cursor) duration(path string) (metav1.Duration, bool) {
-	switch value := c.look(path).(type) {
+func (c *cursor) duration(path string) (metav1.Duration, bool) { return c.asTime(path, c.look(path)) }
+
+// asTime reads a value that is a time.
+func (c *cursor) asTime(path string, value any) (metav1.Duration, bool) {
+	switch value := value.(type) {
 	case json.Number:
 		seconds, err := value.Float64()
 		if err != nil || seconds < 0 || seconds > 1e9 {
@@ -99,7 +102,7 @@ func (c *cursor) warnUnused() {
 		if c.read[path] {
 			return
 		}
-		if !isObject {
+		if !isObject || len(object) == 0 && path != "" {
 			c.warn(path, "is not used: benchd knows nothing to do with it")
 			return
 		}

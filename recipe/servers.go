@@ -255,6 +255,9 @@ func (c *conversion) container() {
 		k.Runtime = api.Runtime(runtime)
 		c.from["spec.container.runtime"] = "artifacts.runtime"
 	}
+	if dir != "" && image == "" {
+		c.warn("artifacts.containers_dir", "is not used: no artifacts.service.path names an image in it")
+	}
 	binds, _ := c.look("binds").([]any)
 	if len(binds) > 0 && k.Image == "" {
 		c.warn("binds", "is not used: without artifacts.service.path the service runs in no container")

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
@@ -26,6 +27,9 @@ func (c *conversion) roles() []struct {
 func (c *conversion) nodes() {
 	const allocation = "orchestration.node_allocation."
 	if mode := c.text("orchestration.mode"); mode == "embedded" {
+		if other := c.run.Cluster; other != "" && other != api.ClusterNameEmbedded {
+			c.wrong("cluster", "but orchestration.mode is embedded, which is this machine: keep one of them")
+		}
 		c.run.Cluster = api.ClusterNameEmbedded
 	}
 	total := int32(0)
@@ -69,11 +73,9 @@ func (c *conversion) workload() {
 	if component := c.text("workload.component"); component != "" && component != "inference" {
 		c.warn("workload.component", "is not used: benchd measures inference")
 	}
-	c.set("workload.model", "spec.service.model", func(v any) { c.run.Service.Model = fmt.Sprint(v) })
-	w.Duration, _ = c.duration("workload.duration")
-	c.from["spec.workload.duration"] = "workload.duration"
-	w.Warmup, _ = c.duration("workload.warmup")
-	c.from["spec.workload.warmup"] = "workload.warmup"
+	c.axis("workload.model", "service.model", func(v any) { c.run.Service.Model = fmt.Sprint(v) })
+	c.times("workload.duration", "workload.duration", &w.Duration)
+	c.times("workload.warmup", "workload.warmup", &w.Warmup)
 	c.axis("workload.load_pattern", "workload.load.pattern", func(v any) { w.Load.Pattern = api.Pattern(fmt.Sprint(v)) })
 	c.axis("workload.rate", "workload.load.rate", func(v any) { w.Load.Rate, _ = v.(json.Number).Float64() })
 	if c.look("workload.rate") != nil && c.look("workload.load_pattern") == nil {
@@ -90,12 +92,15 @@ func (c *conversion) workload() {
 		streaming, _ := v.(bool)
 		w.Streaming = &streaming
 	})
-	c.set("workload.dataset", "spec.workload.prompts.source", func(v any) { w.Prompts.Source = api.PromptSource(fmt.Sprint(v)) })
+	c.axis("workload.dataset", "workload.prompts.source", func(v any) { w.Prompts.Source = api.PromptSource(fmt.Sprint(v)) })
 	c.set("workload.dataset_path", "spec.workload.prompts.path", func(v any) { w.Prompts.Path = fmt.Sprint(v) })
-	c.set("workload.api", "spec.workload.api", func(v any) { w.API = api.API(fmt.Sprint(v)) })
-	if seed, given := c.integer("workload.seed"); given {
-		s := int64(seed)
-		w.Seed = &s
+	c.axis("workload.api", "workload.api", func(v any) { w.API = api.API(fmt.Sprint(v)) })
+	if n, given := c.look("workload.seed").(json.Number); given {
+		seed, err := n.Int64()
+		if err != nil {
+			c.wrong("workload.seed", "is out of range")
+		}
+		w.Seed = &seed
 		c.from["spec.workload.seed"] = "workload.seed"
 	}
 }
@@ -136,6 +141,34 @@ func (c *conversion) axis(path, target string, set func(any)) {
 		return
 	}
 	c.from["spec."+target] = path
+	c.axisOf(path, target, value, set)
+}
+
+// times reads a time, or a list of them: 2m, or a number of seconds.
+func (c *conversion) times(path, target string, into *metav1.Duration) {
+	value := c.look(path)
+	c.from["spec."+target] = path
+	list, isList := value.([]any)
+	if !isList {
+		*into, _ = c.asTime(path, value)
+		return
+	}
+	texts := make([]any, len(list))
+	for i, v := range list {
+		d, ok := c.asTime(fmt.Sprintf("%s[%d]", path, i), v)
+		if !ok {
+			return // told
+		}
+		texts[i] = d.Duration.String()
+		if i == 0 {
+			*into = d
+		}
+	}
+	c.axisOf(path, target, texts, func(any) {})
+}
+
+// axisOf sets a field to a value, or makes an axis of a list.
+func (c *conversion) axisOf(path, target string, value any, set func(any)) {
 	list, isList := value.([]any)
 	switch {
 	case !isList:

@@ -32,6 +32,9 @@ type Input struct {
 	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
 	// Limits of the verdict.
 	Limits api.VerdictSpec `json:"limits"`
+	// Sweep that the run is a trial of, and the values of its parameters there.
+	Sweep      string     `json:"sweep,omitempty"`
+	Parameters api.Values `json:"parameters,omitempty"`
 }
 
 // accumulator takes records one by one.
@@ -408,6 +411,7 @@ func (a *accumulator) countSLO(r *workload.Record) {
 // finish makes the summary of what was added.
 func (a *accumulator) finish() {
 	s := &a.sum
+	s.Sweep, s.Parameters = a.in.Sweep, a.in.Parameters
 	s.Run, s.UID, s.Attempt, s.Service, s.Model, s.BenchdVers = a.in.Run, a.in.UID, a.in.Attempt, a.in.Service, a.in.Model, a.in.Version
 	seconds := float64(a.to-a.from) / second
 	s.MeasuredSeconds = seconds

@@ -57,6 +57,9 @@ func writeSetup(p func(string, ...any), s *Summary, story Story) {
 	}
 	p("| | |")
 	p("|---|---|")
+	if s.Sweep != "" {
+		p("| sweep | %s: %s |", s.Sweep, orDash(valuesText(s.Parameters)))
+	}
 	p("| service | %s, model %s%s |", s.Service, s.Model, replicas(story.Spec.Service.Replicas))
 	p("| load | %s%s |", describeLoad(&w.Load), bounds(w))
 	p("| requests | %s API, %s; prompts: %s, lengths by %s; answers of %s%s |", w.API, streaming, describePrompts(&w.Prompts),

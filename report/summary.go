@@ -2,6 +2,8 @@
 // alone, so that a report can be made again at any time with the same result.
 package report
 
+import api "github.com/benchd/benchd/api/v1alpha1"
+
 // Summary is report/summary.json. Its names are a contract; values are seconds and tokens unless the name says otherwise.
 // A number that was not measured, or has too few samples, is null.
 type Summary struct {
@@ -11,6 +13,9 @@ type Summary struct {
 	Service    string `json:"service"`
 	Model      string `json:"model"`
 	BenchdVers string `json:"benchdVersion"`
+	// Sweep that the run is a trial of, and the values of its parameters there, by their paths.
+	Sweep      string     `json:"sweep,omitempty"`
+	Parameters api.Values `json:"parameters,omitempty"`
 
 	Requests              Requests    `json:"requests"`
 	MeasuredSeconds       float64     `json:"measuredSeconds"`

@@ -68,10 +68,11 @@ func replace(path string, data []byte, mode fs.FileMode, durable bool) (err erro
 	if err = os.Rename(tmp.Name(), path); err != nil || !durable {
 		return err
 	}
-	return syncDir(dir)
+	return SyncFolder(dir)
 }
 
-func syncDir(dir string) error {
+// SyncFolder makes durable what names a folder has.
+func SyncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -74,6 +74,8 @@ type BenchmarkScheduleStatus struct {
 	// Message says in a sentence what is going on.
 	Message            string `json:"message,omitempty"`
 	ObservedGeneration int64  `json:"observedGeneration,omitempty"`
+	// Conditions: Ready, which says whether something is made at the next time.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 const (

@@ -61,6 +61,8 @@ type RetentionSpec struct {
 	MaxSize *resource.Quantity `json:"maxSize,omitempty"`
 	// Action is `archive` (the default): the folder and the object are packed into WORKDIR/NAMESPACE/archive; or `delete`.
 	Action RetentionAction `json:"action,omitempty"`
+	// ArchiveDir is where archives go, in a folder for each namespace; WORKDIR/NAMESPACE/archive by default.
+	ArchiveDir string `json:"archiveDir,omitempty"`
 	// Interval between two looks; 1h by default.
 	Interval metav1.Duration `json:"interval,omitzero"`
 }
@@ -74,11 +76,21 @@ const (
 	RetentionDelete  RetentionAction = "delete"
 )
 
-// AnnotationBaseline of a run names another one that it is compared with, which is kept as long as this one.
+// AnnotationBaseline of a run, a sweep or a schedule names the run, or several with commas between them, that it is compared with:
+// retention keeps it as long as what names it.
 const AnnotationBaseline = "benchd.dev/baseline"
 
-// AnnotationPrune on a Cluster asks for a look at its finished runs at once; its value has to change from one request to the next.
+// AnnotationPrune on a Cluster asks for a look at its finished runs at once; its value has to change from one request to the next. A
+// PruneRequest as JSON says what is to be kept this once; with any other text it is what the Cluster's spec says.
 const AnnotationPrune = "benchd.dev/prune"
+
+// PruneRequest asks for one look at finished runs.
+type PruneRequest struct {
+	// ID tells one request from another.
+	ID string `json:"id"`
+	// Retention is what is to be kept.
+	Retention *RetentionSpec `json:"retention,omitempty"`
+}
 
 // NodeAccess says how the control plane reaches agents.
 type NodeAccess string
@@ -97,8 +109,22 @@ type ClusterStatus struct {
 	Accounting bool `json:"accounting,omitempty"`
 	// Suspects are nodes that failed jobs of late.
 	Suspects []SuspectNode `json:"suspects,omitempty"`
+	// Retention tells of the last look at finished runs.
+	Retention *RetentionStatus `json:"retention,omitempty"`
 	// Conditions: Reachable.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// RetentionStatus tells of the last look at a cluster's finished runs.
+type RetentionStatus struct {
+	// Time of the look, and the request that it answered (benchd.dev/prune), if it did one.
+	Time  metav1.Time `json:"time"`
+	Asked string      `json:"asked,omitempty"`
+	// Gone runs were archived or deleted; Failed ones should have been, and are tried again at the next look.
+	Gone   int64 `json:"gone"`
+	Failed int64 `json:"failed,omitempty"`
+	// Message says in a sentence what was done, and what was in the way.
+	Message string `json:"message,omitempty"`
 }
 
 // SuspectNode is a node that failed jobs of late.

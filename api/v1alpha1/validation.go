@@ -425,6 +425,11 @@ func validateRetention(r *RetentionSpec, at *field.Path) field.ErrorList {
 	if n := r.Keep; n != nil && *n < 0 {
 		errs = append(errs, field.Invalid(at.Child("keep"), *n, "use 0 or more"))
 	}
+	if dir := r.ArchiveDir; dir != "" && !path.IsAbs(dir) {
+		errs = append(errs, field.Invalid(at.Child("archiveDir"), clip(dir), "use an absolute path"))
+	} else if dir != "" && r.Action == RetentionDelete {
+		errs = append(errs, field.Invalid(at.Child("archiveDir"), clip(dir), "has no use where action is delete: leave it out, or use action: archive"))
+	}
 	if q := r.MaxSize; q != nil && q.Sign() < 0 {
 		errs = append(errs, field.Invalid(at.Child("maxSize"), q.String(), "use a size such as 500Gi"))
 	}

@@ -73,9 +73,17 @@ func admitSchedule(s *api.BenchmarkSchedule, find lookup) field.ErrorList {
 	made.GetObjectKind().SetGroupVersionKind(api.GroupVersion.WithKind(api.KindOf(made)))
 	made.SetNamespace(s.Namespace)
 	made.SetName("made")
+	made.SetLabels(s.Spec.Template.Labels)
 	api.SetDefaults(made)
 	for _, e := range append(api.Validate(made), admit(made, find)...) {
-		e.Field = at.String() + strings.TrimPrefix(e.Field, "spec")
+		switch label, ok := strings.CutPrefix(e.Field, "metadata.labels"); {
+		case ok:
+			e.Field = "spec.template.labels" + label
+		case strings.HasPrefix(e.Field, "metadata"):
+			continue // told of the schedule itself
+		default:
+			e.Field = at.String() + strings.TrimPrefix(e.Field, "spec")
+		}
 		errs = append(errs, e)
 	}
 	return errs

@@ -186,4 +186,5 @@ func TestChaosSweepOnSlurm(t *testing.T) {
 	s.storm("storm", s.trials/2)
 	s.check("storm")
 	c.gone(p)
+	c.allIdle() // the tests after this one want all nodes
 }

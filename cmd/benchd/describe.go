@@ -61,6 +61,9 @@ func describe(ctx context.Context, out io.Writer, c *client.Client, obj api.Obje
 	for _, key := range sortedKeys(obj.GetLabels()) {
 		p("Label:\t%s=%s", key, obj.GetLabels()[key])
 	}
+	if _, pinned := obj.GetAnnotations()[api.AnnotationPin]; pinned {
+		p("Pinned:\tkept, whatever retention and history limits say")
+	}
 	p("Created:\t%s (%s ago)", obj.GetCreationTimestamp().Format(time.DateTime), age(obj.GetCreationTimestamp()))
 	if at := obj.GetDeletionTimestamp(); at != nil {
 		p("Deleted:\t%s; waiting until nothing of it is left on the cluster", at.Format(time.DateTime))
@@ -83,6 +86,7 @@ func describe(ctx context.Context, out io.Writer, c *client.Client, obj api.Obje
 		if st.NextScheduleTime != nil {
 			p("Next:\t%s", st.NextScheduleTime.Format(time.DateTime))
 		}
+		describeConditions(p, st.Conditions)
 	case *api.Allocation:
 		describeAllocation(p, o)
 	case *api.Cluster:
@@ -94,6 +98,9 @@ func describe(ctx context.Context, out io.Writer, c *client.Client, obj api.Obje
 				out = "left out of new jobs until " + s.Until.Format(time.DateTime)
 			}
 			p("Suspect node:\t%s: %d failures in 24 h, %s; last: %s", s.Node, len(s.Failures), out, s.Reason)
+		}
+		if r := o.Status.Retention; r != nil {
+			p("Retention:\t%s: %s", r.Time.Format(time.DateTime), r.Message)
 		}
 		describeConditions(p, o.Status.Conditions)
 	}

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
@@ -15,104 +19,210 @@ import (
 	"github.com/benchd/benchd/plan"
 )
 
+// pruneOptions are the flags of `benchd prune`.
+type pruneOptions struct {
+	yes, dryRun, held bool
+	cluster           string
+	timeout           time.Duration
+	// What is to be kept this once.
+	after           time.Duration
+	keep            int32
+	maxSize, action string
+}
+
 func newPruneCommand(o *options) *cobra.Command {
-	var yes bool
-	var cluster string
+	var p pruneOptions
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Show which finished runs are beyond what a cluster is to keep, or let them go at once",
 		Long: `Show which finished runs are beyond the retention that a Cluster object asks for (spec.retention). The control plane lets them
-go by itself, once an interval; with --yes it does so at once. What is pinned (benchd pin) never goes.`,
-		Args: cobra.NoArgs,
+go by itself, once an interval; with --yes it does so at once, and what came of it is waited for. --after, --keep and --max-size say
+what is to be kept this once, instead of what the Cluster object says: to try bounds out, or where it has none. What is pinned
+(benchd pin), live or referred to never goes; --held lists it, with the reason.`,
+		Example: "  benchd prune --dry-run\n  benchd prune --after 720h --held\n  benchd prune --cluster embedded --keep 100 --action delete --yes",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connectRunning(cmd.Context(), o.home)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			obj, err := c.Get(cmd.Context(), api.KindCluster, "", cluster)
-			if err != nil {
-				return err
-			}
-			cl, ok := obj.(*api.Cluster)
-			if !ok || cl.Spec.Retention == nil {
-				return exitError{exitInvalid, fmt.Errorf("cluster %s keeps everything: set spec.retention in its Cluster object, such as {after: 2160h, action: archive}", cluster)}
-			}
-			runs, err := controllers.FinishedRuns(cmd.Context(), clientLister{c}, cluster)
-			if err != nil {
-				return err
-			}
-			expired := plan.Expire(runs, cl.Spec.Retention, time.Now())
-			if err := printExpired(cmd, cl.Spec.Retention, expired, len(runs)); err != nil || !yes || len(expired) == 0 {
-				return err
-			}
-			_, err = c.Patch(cmd.Context(), api.KindCluster, "", cluster, map[string]any{"metadata": map[string]any{"annotations": map[string]any{api.AnnotationPrune: time.Now().UTC().Format(time.RFC3339Nano)}}})
-			if err == nil {
-				say(cmd)("the control plane lets them go now")
-			}
-			return err
+			return o.prune(cmd, p)
 		},
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "let them go at once")
-	cmd.Flags().StringVar(&cluster, "cluster", api.ClusterNameDefault, "Cluster object whose runs are meant")
+	f := cmd.Flags()
+	f.BoolVar(&p.yes, "yes", false, "let them go at once")
+	f.BoolVar(&p.dryRun, "dry-run", false, "only show them, which is also what happens without --yes")
+	f.BoolVar(&p.held, "held", false, "list what has to stay whatever its age, and why")
+	f.StringVar(&p.cluster, "cluster", api.ClusterNameDefault, "Cluster object whose runs are meant")
+	f.DurationVar(&p.timeout, "timeout", 0, "with --yes, give up waiting after this time; 0 means never")
+	f.DurationVar(&p.after, "after", 0, "keep runs this long after their end, such as 720h")
+	f.Int32Var(&p.keep, "keep", 0, "keep so many of the newest runs")
+	f.StringVar(&p.maxSize, "max-size", "", "keep result folders up to this size together, such as 500Gi")
+	f.StringVar(&p.action, "action", "", "archive or delete (default: what the Cluster object says, else archive)")
+	cmd.MarkFlagsMutuallyExclusive("yes", "dry-run")
 	return cmd
 }
 
-func printExpired(cmd *cobra.Command, r *api.RetentionSpec, expired []plan.Finished, all int) error {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
-	if len(expired) > 0 {
-		fmt.Fprintln(w, "NAMESPACE\tRUN\tENDED\tBYTES")
+func (o *options) prune(cmd *cobra.Command, p pruneOptions) error {
+	c, err := connectRunning(cmd.Context(), o.home)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	cl, err := getCluster(cmd.Context(), c, p.cluster)
+	if err != nil {
+		return err
+	}
+	policy, err := p.policy(cmd, cl)
+	if err != nil {
+		return exitError{exitInvalid, err}
+	}
+	runs, err := controllers.FinishedRuns(cmd.Context(), clientLister{c}, p.cluster)
+	if err != nil {
+		return err
+	}
+	expired := plan.Expire(runs, policy, time.Now())
+	if err := printExpired(cmd, policy, expired, runs, p.held); err != nil || !p.yes || len(expired) == 0 {
+		return err
+	}
+	st, err := pruneNow(cmd, c, p, policy)
+	if err != nil {
+		return err
 	}
 	for _, f := range expired {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", f.Namespace, f.Name, f.Ended.Format(time.DateTime), f.Bytes)
+		obj, err := c.Get(cmd.Context(), api.KindBenchmarkRun, f.Namespace, f.Name)
+		if err == nil && obj.GetDeletionTimestamp() != nil {
+			err = waitGone(cmd.Context(), c, api.KindBenchmarkRun, f.Namespace, f.Name, p.timeout)
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	say(cmd)("%s", st.Message)
+	if st.Failed > 0 {
+		return exitError{code: exitFailure}
+	}
+	return nil
+}
+
+// policy is what is to be kept: what the flags say, or else the Cluster object.
+func (p *pruneOptions) policy(cmd *cobra.Command, cl *api.Cluster) (*api.RetentionSpec, error) {
+	spec, flags := &api.RetentionSpec{}, cmd.Flags()
+	if cl.Spec.Retention != nil {
+		spec.Action, spec.ArchiveDir = cl.Spec.Retention.Action, cl.Spec.Retention.ArchiveDir
+	}
+	if !flags.Changed("after") && !flags.Changed("keep") && !flags.Changed("max-size") {
+		if cl.Spec.Retention == nil {
+			return nil, fmt.Errorf("cluster %s keeps everything: say what is to be kept with --after, --keep or --max-size, or set spec.retention in its Cluster object, such as {after: 2160h, action: archive}", cl.Name)
+		}
+		*spec = *cl.Spec.Retention
+	}
+	if flags.Changed("after") {
+		spec.After = &metav1.Duration{Duration: p.after}
+	}
+	if flags.Changed("keep") {
+		spec.Keep = &p.keep
+	}
+	if flags.Changed("max-size") {
+		size, err := resource.ParseQuantity(p.maxSize)
+		if err != nil {
+			return nil, fmt.Errorf("--max-size %q is no size: use one such as 500Gi", p.maxSize)
+		}
+		spec.MaxSize = &size
+	}
+	if p.action != "" {
+		if spec.Action = api.RetentionAction(p.action); spec.Action == api.RetentionDelete {
+			spec.ArchiveDir = ""
+		}
+	}
+	probe := *cl
+	probe.Spec.Retention = spec
+	api.SetDefaults(&probe)
+	if errs := api.Validate(&probe); len(errs) > 0 {
+		return nil, errs.ToAggregate()
+	}
+	return spec, nil
+}
+
+// pruneNow asks the control plane for a look at once, and waits for what came of it.
+func pruneNow(cmd *cobra.Command, c *client.Client, p pruneOptions, policy *api.RetentionSpec) (*api.RetentionStatus, error) {
+	ctx := cmd.Context()
+	data, err := json.Marshal(api.PruneRequest{ID: time.Now().UTC().Format(time.RFC3339Nano), Retention: policy})
+	if err != nil {
+		return nil, err
+	}
+	asked := string(data)
+	patch := map[string]any{"metadata": map[string]any{"annotations": map[string]any{api.AnnotationPrune: asked}}}
+	if _, err := c.Patch(ctx, api.KindCluster, "", p.cluster, patch); err != nil {
+		return nil, err
+	}
+	if p.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.timeout)
+		defer cancel()
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		cl, err := getCluster(ctx, c, p.cluster)
+		switch {
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			return nil, exitError{exitTimeout, fmt.Errorf("the look at cluster %s is not over after %s; it goes on: `benchd describe cluster %s` tells what comes of it", p.cluster, p.timeout, p.cluster)}
+		case ctx.Err() != nil:
+			return nil, exitError{exitDetached, fmt.Errorf("the look at cluster %s goes on: `benchd describe cluster %s` tells what comes of it", p.cluster, p.cluster)}
+		case err != nil:
+			return nil, err
+		}
+		if st := cl.Status.Retention; st != nil && st.Asked == asked {
+			return st, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+func getCluster(ctx context.Context, c *client.Client, name string) (*api.Cluster, error) {
+	obj, err := c.Get(ctx, api.KindCluster, "", name)
+	if err != nil {
+		return nil, err
+	}
+	cl, ok := obj.(*api.Cluster)
+	if !ok {
+		return nil, fmt.Errorf("cluster %s is a %T", name, obj)
+	}
+	return cl, nil
+}
+
+func printExpired(cmd *cobra.Command, r *api.RetentionSpec, expired, all []plan.Finished, held bool) error {
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
+	row := func(f *plan.Finished, what string) {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", f.Namespace, f.Name, f.Ended.Format(time.DateTime), f.Bytes, what)
+	}
+	if len(expired) > 0 || held {
+		fmt.Fprintln(w, "NAMESPACE\tRUN\tENDED\tBYTES\tWHAT")
+	}
+	for i := range expired {
+		row(&expired[i], string(r.Action))
+	}
+	needed := 0
+	for i := range all {
+		if f := &all[i]; f.Needed != "" {
+			needed++
+			if held {
+				row(f, "stays: "+f.Needed)
+			}
+		}
 	}
 	err := w.Flush()
-	say(cmd)("%d of %d finished runs are kept no longer (action %s)", len(expired), all, r.Action)
+	say(cmd)("%d of %d finished runs are kept no longer (action %s); %d have to stay whatever their age", len(expired), len(all), r.Action, needed)
 	return err
 }
 
 // clientLister lists by the API.
 type clientLister struct{ client *client.Client }
 
-func (l clientLister) Page(ctx context.Context, kind, _ string) ([]api.Object, string, error) {
-	list, err := l.client.List(ctx, kind, client.ListOptions{})
-	return list.Items, "", err
-}
+var _ controllers.Lister = clientLister{}
 
-func newPinCommand(o *options, pin bool) *cobra.Command {
-	use, short, said := "pin", "Keep runs or sweeps, whatever retention and history limits say", "is kept"
-	var value any = "yes"
-	if !pin {
-		use, short, said = "unpin", "Let runs or sweeps go again when their time comes", "goes when its time comes"
-		value = nil
-	}
-	return &cobra.Command{
-		Use:   use + " RUN…|sweep/NAME…",
-		Short: short,
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			kind, names, err := objectArgs(args)
-			if err != nil {
-				return err
-			}
-			if kind != api.KindBenchmarkRun && kind != api.KindBenchmarkSweep {
-				return exitError{exitInvalid, fmt.Errorf("a %s is not what is kept or let go: name runs or sweeps", word(kind))}
-			}
-			c, err := connectRunning(cmd.Context(), o.home)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			var failed error
-			for _, name := range names {
-				_, err := c.Patch(cmd.Context(), kind, o.namespace, name, map[string]any{"metadata": map[string]any{"annotations": map[string]any{api.AnnotationPin: value}}})
-				if err != nil {
-					failed = errors.Join(failed, err)
-					continue
-				}
-				say(cmd)("%s/%s %s", word(kind), name, said)
-			}
-			return failed
-		},
-	}
+// Each reads a page at a time.
+func (l clientLister) Each(ctx context.Context, kind string, visit func(api.Object)) error {
+	_, err := l.client.Each(ctx, kind, client.ListOptions{}, visit)
+	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
+	"github.com/benchd/benchd/report"
 )
 
 func newSweep(name string, change func(*api.BenchmarkSweepSpec)) *api.BenchmarkSweep {
@@ -94,6 +96,10 @@ func TestSweepSharesAllocations(t *testing.T) {
 			t.Errorf("run %s took %d attempts, labels %v", run.Name, len(run.Status.Attempts), run.Labels)
 		}
 		used[run.Status.Attempts[0].Allocation]++
+		sum, err := report.ReadSummary(filepath.Join(run.Status.Folder, report.Dir, report.SummaryJSON))
+		if err != nil || sum.Sweep != "grid" || sum.Parameters["workload.load.clientsPerNode"] != float64(run.Spec.Workload.Load.ClientsPerNode) {
+			t.Errorf("the report of %s does not say what it is a trial of: %v, %v", run.Name, sum.Parameters, err)
+		}
 	}
 	if len(used) != 2 || used["grid-a1"] != 3 || used["grid-a2"] != 3 {
 		t.Errorf("allocations used: %v", used)
@@ -178,4 +184,7 @@ func TestSweepSearch(t *testing.T) {
 	if len(st.Limits) != 1 || st.Limits[0].Passed == nil || *st.Limits[0].Passed < 6 || *st.Limits[0].Passed > 24 || st.AllocationsMade != 1 {
 		t.Errorf("found %+v by %d runs in %d Allocations", st.Limits, st.Total, st.AllocationsMade)
 	}
+	p.eventually(time.Minute, "its Allocation is given back", func(context.Context) (bool, string) {
+		return len(p.processes()) == 1, fmt.Sprint(p.processes())
+	})
 }

@@ -74,10 +74,14 @@ func (p *processes) start(args, env []string, capture *logs.Capture) (*process, 
 	}
 	go func() {
 		proc.err = cmd.Wait()
+		capture.Settle(settleTime) // its last words are the evidence
 		close(proc.exited)
 	}()
 	return proc, nil
 }
+
+// settleTime is how long the output of a process that has ended is waited for; a child of it may hold it open.
+const settleTime = time.Second
 
 // launch starts the process, unless all are being ended: it would be missed.
 func (p *processes) launch(proc *process) error {

@@ -323,25 +323,18 @@ func (s *server) firstEnded() *process {
 	return s.procs[len(s.procs)-1]
 }
 
-// lastWords is how long a process that ended has for what it wrote to be read; descendants may hold its pipes.
-const lastWords = time.Second
-
 // fail records why the server failed, and who is to blame.
 func (s *server) fail(err error) {
-	since := time.Now()
-	var exited *exitedError
-	if errors.As(err, &exited) {
-		exited.proc.capture.Settle(lastWords)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &s.state
-	st.State, st.Reason, st.Class, st.Message, st.Since = node.ServerFailed, reasonLaunch, api.FailureService, s.agent.mask.Replace(err.Error()), since
+	st.State, st.Reason, st.Class, st.Message, st.Since = node.ServerFailed, reasonLaunch, api.FailureService, s.agent.mask.Replace(err.Error()), time.Now()
+	var exited *exitedError
 	var wrong *mistakeError
 	var gate *gateError
 	proc := (*process)(nil)
 	switch {
-	case exited != nil:
+	case errors.As(err, &exited):
 		st.State, st.Reason, proc = node.ServerExited, reasonExited, exited.proc
 	case errors.As(err, &wrong):
 		st.Reason, st.Class = wrong.reason, api.FailureUser

@@ -46,6 +46,7 @@ type Capture struct {
 	file    *os.File
 	last    []string
 	awaited map[string]chan struct{}
+	streams []chan struct{} // closed once a stream has been read to its end
 	wg      sync.WaitGroup
 }
 
@@ -90,11 +91,32 @@ func (c *Capture) Pipe(stream string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture output: %w", err)
 	}
+	read := make(chan struct{})
+	c.mu.Lock()
+	c.streams = append(c.streams, read)
+	c.mu.Unlock()
 	c.wg.Go(func() {
+		defer close(read)
 		defer r.Close()
 		c.copy(r, stream)
 	})
 	return w, nil
+}
+
+// Settle waits until all that was written so far has been read: a process that has ended may have said why a moment before. A stream
+// that somebody else holds open is waited for no longer than asked.
+func (c *Capture) Settle(most time.Duration) {
+	c.mu.Lock()
+	streams := c.streams
+	c.mu.Unlock()
+	limit := time.After(most)
+	for _, read := range streams {
+		select {
+		case <-read:
+		case <-limit:
+			return
+		}
+	}
 }
 
 func (c *Capture) copy(r io.Reader, stream string) {
@@ -151,19 +173,6 @@ func (c *Capture) Last() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]string(nil), c.last...)
-}
-
-// Settle waits until the pipes have ended, at most as long as it is told: what a process wrote last is read a moment after its end.
-func (c *Capture) Settle(longest time.Duration) {
-	ended := make(chan struct{})
-	go func() {
-		c.wg.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-time.After(longest):
-	}
 }
 
 // Close waits for the pipes to end and closes the file.

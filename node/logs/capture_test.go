@@ -231,3 +231,36 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+// What a process wrote before it ended is there once the capture has settled; a stream that somebody holds open is not waited for.
+func TestSettle(t *testing.T) {
+	c, err := NewCapture(filepath.Join(t.TempDir(), "server-x.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Pipe("err")
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := c.Pipe("out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintln(w, "the last words"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.Settle(50 * time.Millisecond)
+	if last := c.Last(); len(last) != 1 || last[0] != "the last words" {
+		t.Errorf("last lines: %q", last)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.Settle(time.Minute)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
