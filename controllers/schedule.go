@@ -50,23 +50,21 @@ func (r *scheduleReconciler) reconcile(ctx context.Context, key types.Namespaced
 	if !due.Next.IsZero() && !s.Spec.Suspend {
 		s.Status.NextScheduleTime = &metav1.Time{Time: due.Next}
 	}
-	if s.Spec.Suspend {
+	switch {
+	case s.Spec.Suspend:
 		// Times that come meanwhile are not made up for.
 		if !due.At.IsZero() {
 			s.Status.LastScheduleTime = &metav1.Time{Time: due.At}
 		}
 		s.Status.Message = "suspended"
-		return result{}, r.write(ctx, s, nil, nil)
+		err = r.write(ctx, s, nil, nil)
+	case !due.At.IsZero():
+		err = r.act(ctx, s, due, now)
+	default:
+		err = r.write(ctx, s, nil, nil)
 	}
-	if !due.At.IsZero() {
-		if err := r.act(ctx, s, due, now); err != nil {
-			return result{}, err
-		}
-	} else if err := r.write(ctx, s, nil, nil); err != nil {
+	if err != nil || due.Next.IsZero() {
 		return result{}, err
-	}
-	if due.Next.IsZero() {
-		return result{}, nil
 	}
 	return result{after: min(maxTimer, max(time.Millisecond, due.Next.Sub(r.now())))}, nil
 }
@@ -99,7 +97,11 @@ func (r *scheduleReconciler) act(ctx context.Context, s *api.BenchmarkSchedule, 
 		}
 	}
 	made := r.make(s, due.At)
-	if errs := append(api.Validate(made), r.admit(made)...); len(errs) > 0 {
+	errs := api.Validate(made)
+	if len(errs) == 0 {
+		errs = r.admit(made)
+	}
+	if len(errs) > 0 {
 		return leave("TemplateInvalid", "%s was left out: %s", due.At.Format(time.DateTime), errs.ToAggregate().Error())
 	}
 	st.Made++
