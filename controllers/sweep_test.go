@@ -355,3 +355,18 @@ func TestSearchWhoseNameIsTaken(t *testing.T) {
 		t.Errorf("once it has gone: %+v", st)
 	}
 }
+
+// Results are not written between a search's last run and what follows from it: they would stay without the limit that was found.
+func TestResultsOfASearchWaitForWhatItFinds(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	b.step()
+	b.end("grid-clientspernode1", api.RunFailed, nil)
+	r := &sweepReporter{store: b.store, log: slog.New(slog.DiscardHandler), written: map[types.UID]time.Time{}}
+	if _, err := r.reconcile(t.Context(), gridKey); err != nil || b.sweep().Status.Reported != 0 {
+		t.Errorf("reported %d runs before the search has looked at them: %v", b.sweep().Status.Reported, err)
+	}
+	if st, _ := b.step(); st.Phase != api.SweepCompleted || !api.Live(b.sweep()) {
+		t.Errorf("nothing wakes the results of what was found: %+v", st)
+	}
+}
