@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -113,12 +114,17 @@ func (r *retention) expire(ctx context.Context, workdir string, f plan.Finished,
 // archiveRun packs what a run left, and the object itself.
 func archiveRun(workdir string, run *api.BenchmarkRun) error {
 	name := fmt.Sprintf("%s-%.8s", run.Name, run.UID)
-	folder := filepath.Join(workdir, run.Namespace, "runs", name)
+	var folders []string // those that the run's deletion removes, wherever the work folder was
+	for _, a := range run.Status.Attempts {
+		if folder := filepath.Dir(a.Folder); a.Folder != "" && !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
 	dir := filepath.Join(workdir, run.Namespace, "archive")
 	if err := ensureDir(dir); err != nil {
 		return err
 	}
-	return report.Archive(folder, filepath.Join(dir, name+".tar.gz"), run)
+	return report.Archive(folders, filepath.Join(dir, name+".tar.gz"), run)
 }
 
 // allocations removes what ended Allocations of sweeps left, once no run refers to them any more: those of lone runs go with them.

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -19,10 +20,10 @@ import (
 // ArchivedRun is the object in an archive, beside its files.
 const ArchivedRun = "run.json"
 
-// Archive packs a run's result folder and the run itself into one compressed file. It is written under another name, read back and
-// compared, and only then given its own: an archive that is there is whole, and is left as it is. A folder that is gone makes an archive
-// of the object alone.
-func Archive(folder, target string, run *api.BenchmarkRun) (err error) {
+// Archive packs a run's result folders and the run itself into one compressed file. It is written under another name, read back and
+// compared, and only then given its own: an archive that is there is whole, and is left as it is. Folders that are gone make an
+// archive of the object alone.
+func Archive(folders []string, target string, run *api.BenchmarkRun) (err error) {
 	if _, err := os.Stat(target); err == nil {
 		return nil
 	}
@@ -40,7 +41,7 @@ func Archive(folder, target string, run *api.BenchmarkRun) (err error) {
 			err = errors.Join(fmt.Errorf("archive run %s: %w", run.Name, err), os.Remove(tmp))
 		}
 	}()
-	names, err := pack(f, folder, filepath.Base(folder), object)
+	names, err := pack(f, folders, strings.TrimSuffix(filepath.Base(target), ".tar.gz"), object)
 	if err = errors.Join(err, f.Sync()); err == nil {
 		err = verify(f, names)
 	}
@@ -51,7 +52,7 @@ func Archive(folder, target string, run *api.BenchmarkRun) (err error) {
 }
 
 // pack writes the archive, and returns the names and sizes in it.
-func pack(f io.Writer, folder, base string, object []byte) (map[string]int64, error) {
+func pack(f io.Writer, folders []string, base string, object []byte) (map[string]int64, error) {
 	zipped := gzip.NewWriter(f)
 	w := tar.NewWriter(zipped)
 	names := map[string]int64{}
@@ -64,28 +65,31 @@ func pack(f io.Writer, folder, base string, object []byte) (map[string]int64, er
 		_, err := io.CopyN(w, in, size)
 		return err
 	}
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		in, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer in.Close()
-		info, err := in.Stat()
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(folder, path)
-		if err != nil {
-			return err
-		}
-		return add(filepath.ToSlash(filepath.Join(base, rel)), info.Size(), info.ModTime(), in)
-	})
+	var err error
+	for _, folder := range folders {
+		err = errors.Join(err, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil || !entry.Type().IsRegular() {
+				return err
+			}
+			in, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			info, err := in.Stat()
+			if err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(folder, path)
+			if err != nil {
+				return err
+			}
+			return add(filepath.ToSlash(filepath.Join(base, rel)), info.Size(), info.ModTime(), in)
+		}))
+	}
 	if err == nil {
 		err = add(base+"/"+ArchivedRun, int64(len(object)), time.Unix(0, 0), bytes.NewReader(object))
 	}
