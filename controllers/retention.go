@@ -40,8 +40,8 @@ type retentionLook struct {
 }
 
 const (
-	// expireBatch is how many runs go in one look.
-	expireBatch = 20
+	// expireBatch is how many runs go in one look, which reads all that there are.
+	expireBatch = 500
 	// retentionPage is how many objects are read at once.
 	retentionPage = 500
 )
@@ -73,8 +73,10 @@ func (r *retention) reconcile(ctx context.Context, key types.NamespacedName) (re
 			return result{}, fmt.Errorf("%s run %s: %w", policy.Action, f.Name, err)
 		}
 	}
-	if err := r.allocations(ctx, c.Name, policy); err != nil {
-		return result{}, err
+	if !look.behind {
+		if err := r.allocations(ctx, c.Name, policy); err != nil {
+			return result{}, err
+		}
 	}
 	r.mu.Lock()
 	r.last[c.Name] = look
