@@ -8,6 +8,7 @@ import (
 
 	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/slurmadapter"
 	"github.com/benchd/benchd/store"
 )
 
@@ -57,6 +58,41 @@ func TestSweepWhoseAllocationIsDeleted(t *testing.T) {
 			if len(run.Status.Attempts) != 2 || run.Status.Attempts[0].Outcome.Reason != node.ReasonNotStarted || run.Status.AllocationRef.Name != "grid-a2" {
 				t.Errorf("%s is %s: %s", name, run.Status.Phase, run.Status.Message)
 			}
+		}
+	})
+}
+
+// A job that somebody cancels before the lead came to any run costs these no attempt either; those of a job that is cancelled
+// again and again are asked for less and less often.
+func TestSweepWhoseJobIsCancelledInTheQueue(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(w *world) {
+		w.cluster1("c", func(*api.ClusterSpec) {})
+		w.sweep(func(s *api.BenchmarkSweepSpec) {
+			none := int32(0)
+			s.Template.Spec.BackoffLimit = &none
+			s.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}}}
+		})
+		w.cluster.set(func() { w.cluster.jobs["1"].State, w.cluster.jobs["1"].Reason = slurmadapter.Cancelled, "" })
+		w.wait(5 * time.Minute)
+		for _, name := range []string{"grid-clientspernode1", "grid-clientspernode2"} {
+			run := w.get(name)
+			if len(run.Status.Attempts) != 2 || run.Status.Attempts[0].Outcome.Reason != node.ReasonNotStarted {
+				t.Errorf("%s is %s: %s", name, run.Status.Phase, run.Status.Message)
+			}
+		}
+		for range 600 {
+			w.cluster.set(func() {
+				for _, j := range w.cluster.jobs {
+					if j.State == slurmadapter.Pending && j.Reason == "Resources" {
+						j.State, j.Reason = slurmadapter.Cancelled, ""
+					}
+				}
+			})
+			w.wait(10 * time.Second)
+		}
+		if n := len(w.cluster.jobs); n > 40 {
+			t.Errorf("%d jobs were submitted in 100 minutes, each was cancelled", n)
 		}
 	})
 }
