@@ -59,11 +59,18 @@ func (r *allocationReconciler) reconcile(ctx context.Context, key types.Namespac
 	}
 	if a.Status.Phase.Terminal() {
 		r.leads.forget(a.UID)
+		r.forgetAttempt(a.UID)
 		if a.DeletionTimestamp != nil {
 			return result{}, r.finalize(ctx, a)
 		}
 	}
 	return res, err
+}
+
+func (r *allocationReconciler) forgetAttempt(uid types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.attempted, uid)
 }
 
 // write stores the status, when it changed, with its events.

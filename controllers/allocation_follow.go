@@ -17,6 +17,8 @@ import (
 const (
 	reasonJobLost   = "JobLost"
 	reasonPreempted = "Preempted"
+	// reasonJobCancelled: by somebody's hand, not by benchd.
+	reasonJobCancelled = "JobCancelled"
 	// lostAfter is how long a job may be unknown to Slurm, or known to accounting alone as running, before it is lost.
 	lostAfter = 2 * time.Minute
 	// followPoll is how often the lead of a running job is looked at.
@@ -274,7 +276,7 @@ func (s *allocationPass) jobEnded(job slurmadapter.Job) (result, error) {
 		}
 	default:
 		f := endFailure(job)
-		if f.Reason == "JobCancelled" && sweepOf(a) != "" {
+		if f.Reason == reasonJobCancelled && sweepOf(a) != "" {
 			// Its sweep goes on until it is suspended; what was under way is measured again.
 			f.Class, f.Message = api.FailureInfrastructure, fmt.Sprintf("job %s was cancelled by somebody (%s), not by benchd: to end the sweep, suspend or delete it", job.ID, job.Raw)
 		}
@@ -316,7 +318,7 @@ func endFailure(job slurmadapter.Job) api.Outcome {
 	case slurmadapter.Completed:
 		set(api.FailureInfrastructure, "JobEndedEarly", "ended before its work was done")
 	case slurmadapter.Cancelled:
-		set(api.FailureUser, "JobCancelled", "was cancelled by somebody ("+job.Raw+"), not by benchd: apply the run under a new name to repeat it")
+		set(api.FailureUser, reasonJobCancelled, "was cancelled by somebody ("+job.Raw+"), not by benchd: apply the run under a new name to repeat it")
 	case slurmadapter.Timeout:
 		set(api.FailureUser, "TimeLimit", "reached its time limit: raise slurm.timeLimit, or leave it out to have it computed")
 	case slurmadapter.NodeFail:

@@ -149,7 +149,7 @@ func (g *grouping) letGo() error {
 		if a.release || g.held[a.uid] > 0 || len(g.same[string(a.uid)]) > 0 {
 			continue
 		}
-		if a.open && !g.sweep.Spec.Suspend && !searchDone(g.sweep) && g.timeLeft(a) {
+		if a.open && !g.sweep.Spec.Suspend && g.moreMayCome(a) && g.timeLeft(a) {
 			continue
 		}
 		if err := g.change(a, func(s *api.AllocationSpec) { s.Release, s.ReleaseReason = true, "no run needs it any more" }); err != nil {
@@ -157,6 +157,24 @@ func (g *grouping) letGo() error {
 		}
 	}
 	return nil
+}
+
+// moreMayCome says whether a search may have further runs for an open Allocation that has none: those that wait for its servers, or one
+// that is about to be made. When every point that is still searched has a run that waits or is bound, none is.
+func (g *grouping) moreMayCome(a rosterAllocation) bool {
+	if slices.ContainsFunc(g.waiting, func(w plan.Work) bool { return w.Key == a.key }) {
+		return true
+	}
+	open, at := 0, len(g.waiting)
+	for _, l := range g.sweep.Status.Limits {
+		if !l.Done {
+			open++
+		}
+	}
+	for _, other := range g.live {
+		at += g.held[other.uid]
+	}
+	return len(g.sweep.Status.Limits) == 0 || open > at
 }
 
 // timeLeft says whether an Allocation that further runs may come for has time for one more.

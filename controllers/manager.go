@@ -169,6 +169,7 @@ func (m *Manager) Run(ctx context.Context) error {
 // lists again.
 func (m *Manager) follow(ctx context.Context, kind string) error {
 	for ctx.Err() == nil {
+		m.forget(kind) // before the list: what is made after it is told to memory at once, and must not be dropped
 		list, err := m.cfg.Store.ListLive(ctx, kind)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -176,7 +177,6 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 			}
 			return fmt.Errorf("follow %s: %w", kind, err)
 		}
-		m.forget(kind)
 		for _, obj := range list.Items {
 			if a, ok := obj.(*api.Allocation); ok {
 				// Opened for what it does; one that cannot be opened is told where it is needed.

@@ -67,13 +67,13 @@ func (s *runPass) mirror(a *api.Allocation) {
 }
 
 // neverBegun says whether the attempt's turn never came, for a reason that was not its own: the lead was at an earlier order, or
-// the Allocation of its sweep was given back without anything having failed.
+// the Allocation of its sweep was given back, or its job cancelled by hand, without anything having failed.
 func (s *runPass) neverBegun(a *api.Allocation) bool {
 	if s.run.Status.Phase != api.RunDeploying || sweepOf(a) == "" {
 		return false
 	}
-	order := a.Status.Order
-	return a.Status.Failure == nil && order < s.attempt().Order || order > 0 && s.attempt().Order > order
+	order, f := a.Status.Order, a.Status.Failure
+	return (f == nil || f.Reason == reasonJobCancelled) && order < s.attempt().Order || order > 0 && s.attempt().Order > order
 }
 
 // allocationEnded fails the attempt because its Allocation ended before the order was done. Files may become visible

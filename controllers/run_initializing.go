@@ -77,11 +77,15 @@ func (s *runPass) writeOrder(folder node.Folder) (int32, error) {
 	})
 }
 
-// allocationGone fails the attempt whose Allocation was deleted under it.
+// allocationGone fails the attempt whose Allocation was deleted under it. A run of a sweep that had not begun goes to the next one.
 func (s *runPass) allocationGone() (result, error) {
-	s.conclude(api.Outcome{
+	outcome := api.Outcome{
 		Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: "AllocationDeleted",
 		Message: "the allocation that the attempt was bound to was deleted",
-	})
+	}
+	if sweepOf(s.run) != "" && !reached(s.run, api.RunMonitoring) {
+		outcome.Reason, outcome.Message = node.ReasonNotStarted, outcome.Message+" before it was this run's turn"
+	}
+	s.conclude(outcome)
 	return result{}, nil
 }

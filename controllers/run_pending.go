@@ -25,8 +25,14 @@ func (s *runPass) newAttempt() {
 // pending waits for the planner to bind the attempt to an Allocation.
 func (s *runPass) pending() (result, error) {
 	a, err := s.bound()
-	if err != nil || a == nil {
+	if err != nil {
 		return result{}, err
+	}
+	if a == nil {
+		if ref := s.run.Status.AllocationRef; ref != nil && ref.Attempt == s.attempt().Number {
+			return s.allocationGone()
+		}
+		return result{}, nil
 	}
 	s.attempt().Allocation = a.Name
 	s.enter(api.RunInitializing, "preparing the attempt's folder and order")

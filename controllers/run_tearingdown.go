@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,8 +78,13 @@ func (s *runPass) orderClosed(a *api.Allocation) (bool, error) {
 
 // again begins the next attempt, after a pause that grows with their number.
 func (s *runPass) again() (result, error) {
-	failed := s.attempt()
-	if wait := retryDelay(len(s.run.Status.Attempts)) - time.Since(s.since()); wait > 0 && failed.Outcome.Class != api.FailureWorkload && failed.Outcome.Reason != node.ReasonNotStarted {
+	failed := s.attempt().Outcome
+	n := len(s.run.Status.Attempts)
+	if failed.Reason == node.ReasonNotStarted {
+		n = s.inVain()
+	}
+	atOnce := failed.Class == api.FailureWorkload || failed.Reason == node.ReasonNotStarted && n < maxInVain
+	if wait := retryDelay(n) - time.Since(s.since()); wait > 0 && !atOnce {
 		return result{after: wait}, nil
 	}
 	s.newAttempt()
@@ -89,4 +95,20 @@ func (s *runPass) again() (result, error) {
 	s.enter(api.RunPending, fmt.Sprintf("attempt %d (%d of %d repeats are used), after %s: %s",
 		len(s.run.Status.Attempts), s.failures(), *s.run.Spec.BackoffLimit, previous.Reason, previous.Message))
 	return result{}, nil
+}
+
+// maxInVain is how often in a row an attempt may never come to its turn before the next one waits as if it had failed: somebody who
+// cancels every job must not be raced.
+const maxInVain = 3
+
+// inVain counts the latest attempts that never came to their turn.
+func (s *runPass) inVain() int {
+	n := 0
+	for _, a := range slices.Backward(s.run.Status.Attempts) {
+		if a.Outcome == nil || a.Outcome.Reason != node.ReasonNotStarted {
+			break
+		}
+		n++
+	}
+	return n
 }

@@ -194,6 +194,40 @@ func TestScheduleThatWasAway(t *testing.T) {
 	}
 }
 
+// A schedule that is suspended looks at the clock all the same: what came meanwhile is not made up for when it goes on.
+func TestScheduleThatGoesOn(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) { s.Suspend = true })
+	after := time.Duration(0)
+	for b.now.Before(time.Date(2026, 3, 5, 10, 0, 0, 0, time.UTC)) {
+		if _, after = b.at(b.now.Day(), b.now.Hour()); after == 0 {
+			break
+		}
+		b.now = b.now.Add(max(after, time.Hour))
+	}
+	s, err := store.Get[*api.BenchmarkSchedule](t.Context(), b.store, "default", "nightly")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Spec.Suspend = false
+	if err := b.store.Put(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.at(5, 10); st.Made != 0 || st.Missed != 0 || after == 0 {
+		t.Errorf("made %d, missed %d for times that came while it was suspended; looked at again after %s", st.Made, st.Missed, after)
+	}
+}
+
+// A template that is wrong in its shape is told, before anybody computes with it.
+func TestScheduleWithAWrongTemplate(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) { s.Template.Run.Workload.Duration.Duration = -time.Second })
+	b.r.admit = func(api.Object) field.ErrorList { t.Error("a run that is wrong in its shape is admitted"); return nil }
+	if st, _ := b.at(2, 2); st.Made != 0 || !strings.Contains(st.Message, "workload.duration") {
+		t.Errorf("made %d: %s", st.Made, st.Message)
+	}
+}
+
 func TestScheduleConcurrency(t *testing.T) {
 	t.Parallel()
 	for policy, want := range map[api.ConcurrencyPolicy][3]int{api.ConcurrencyForbid: {1, 1, 0}, api.ConcurrencyAllow: {2, 0, 0}, api.ConcurrencyReplace: {2, 0, 1}} {

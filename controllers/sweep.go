@@ -179,7 +179,7 @@ func (r *sweepReconciler) keep(ctx context.Context, sweep *api.BenchmarkSweep, r
 	if len(runs) == 0 {
 		return 0, nil
 	}
-	return missed, r.store.Update(ctx, func(tx *store.Tx) error {
+	err = r.store.Update(ctx, func(tx *store.Tx) error {
 		missed = 0
 		for _, run := range runs {
 			obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
@@ -210,6 +210,7 @@ func (r *sweepReconciler) keep(ctx context.Context, sweep *api.BenchmarkSweep, r
 		}
 		return nil
 	})
+	return missed, err
 }
 
 func nameTaken(name string) func(*store.Tx, *api.BenchmarkSweep) error {
@@ -260,10 +261,12 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 			}
 			st := &s.Status
 			st.Total, st.Succeeded, st.Failed, st.Cancelled = 0, 0, 0, 0
+			st.FailedPoints, st.StoppedPoints = nil, nil // looked at anew: there may be further repeats, or another policy
 			for _, obj := range owned {
 				if run, ok := obj.(*api.BenchmarkRun); ok {
 					st.Total++
 					count(st, run.Status.Phase)
+					countPoint(s, run)
 				}
 			}
 			if s.Spec.Strategy == api.StrategySearch {
@@ -280,16 +283,19 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 
 // stopPoints ends the waiting repeats of points of which enough have failed.
 func (r *sweepReconciler) stopPoints(ctx context.Context, sweep *api.BenchmarkSweep) error {
+	var runs map[string][]*api.BenchmarkRun
 	for point, failed := range sweep.Status.FailedPoints {
 		if failed < sweep.Spec.FailurePolicy.After || slices.Contains(sweep.Status.StoppedPoints, point) {
 			continue
 		}
-		runs, err := r.ofPoint(ctx, sweep, point)
-		if err != nil {
-			return err
+		if runs == nil {
+			var err error
+			if runs, err = r.byPoint(ctx, sweep); err != nil {
+				return err
+			}
 		}
-		err = r.store.Update(ctx, func(tx *store.Tx) error {
-			for _, run := range runs {
+		err := r.store.Update(ctx, func(tx *store.Tx) error {
+			for _, run := range runs[point] {
 				obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
 				stored, ok := obj.(*api.BenchmarkRun)
 				if err != nil || !ok || stored.Status.Phase.Terminal() || len(stored.Status.Attempts) > 0 && reached(stored, api.RunMonitoring) {
@@ -316,18 +322,16 @@ func (r *sweepReconciler) stopPoints(ctx context.Context, sweep *api.BenchmarkSw
 	return nil
 }
 
-// ofPoint are the runs of one point.
-func (r *sweepReconciler) ofPoint(ctx context.Context, sweep *api.BenchmarkSweep, point string) ([]*api.BenchmarkRun, error) {
-	list, err := r.store.List(ctx, api.KindBenchmarkRun, store.ListOptions{
-		Namespace: sweep.Namespace, Selector: labels.SelectorFromSet(labels.Set{api.LabelPoint: point}),
-	})
+// byPoint are the sweep's runs, by their points: all at once, for to look for those of one costs as much.
+func (r *sweepReconciler) byPoint(ctx context.Context, sweep *api.BenchmarkSweep) (map[string][]*api.BenchmarkRun, error) {
+	owned, err := r.store.Owned(ctx, string(sweep.UID))
 	if err != nil {
 		return nil, err
 	}
-	var runs []*api.BenchmarkRun
-	for _, obj := range list.Items {
-		if run, ok := obj.(*api.BenchmarkRun); ok && metav1.IsControlledBy(run, sweep) {
-			runs = append(runs, run)
+	runs := map[string][]*api.BenchmarkRun{}
+	for _, obj := range owned {
+		if run, ok := obj.(*api.BenchmarkRun); ok {
+			runs[run.Labels[api.LabelPoint]] = append(runs[run.Labels[api.LabelPoint]], run)
 		}
 	}
 	return runs, nil
@@ -335,6 +339,13 @@ func (r *sweepReconciler) ofPoint(ctx context.Context, sweep *api.BenchmarkSweep
 
 // search makes the next run at each point where a limit is looked for, from what the runs before it found.
 func (r *sweepReconciler) search(ctx context.Context, sweep *api.BenchmarkSweep) (result, error) {
+	if len(sweep.Status.Limits) > 0 && searchDone(sweep) {
+		return result{}, nil
+	}
+	runs, err := r.byPoint(ctx, sweep)
+	if err != nil {
+		return result{}, err
+	}
 	limits := slices.Clone(sweep.Status.Limits)
 	var made []*api.BenchmarkRun
 	for i, values := range plan.Points(&sweep.Spec) {
@@ -344,9 +355,12 @@ func (r *sweepReconciler) search(ctx context.Context, sweep *api.BenchmarkSweep)
 		if limits[i].Done {
 			continue
 		}
-		run, found, err := r.probe(ctx, sweep, i, values)
+		run, found, err := r.probe(sweep, i, values, runs[plan.Digest(values)])
 		if err != nil {
 			return result{}, err
+		}
+		if most := sweep.Spec.Limits.Trials; run != nil && most > 0 && int(sweep.Status.Total)+len(made) >= int(most) {
+			run, found.Done, found.Why = nil, true, fmt.Sprintf("limits.trials (%d) were made", most)
 		}
 		limits[i] = found
 		if run != nil {
@@ -356,29 +370,45 @@ func (r *sweepReconciler) search(ctx context.Context, sweep *api.BenchmarkSweep)
 	if len(made) == 0 && sameJSON(limits, sweep.Status.Limits) {
 		return result{}, nil
 	}
-	return result{}, r.store.Update(ctx, func(tx *store.Tx) error {
-		return changeSweep(tx, sweep.Namespace, sweep.Name, sweep.UID, func(tx *store.Tx, s *api.BenchmarkSweep) error {
-			if s.ResourceVersion != sweep.ResourceVersion {
-				return apierrors.NewConflict(api.Resource(api.KindBenchmarkSweep), s.Name, fmt.Errorf("it was changed meanwhile"))
+	return r.keepProbes(ctx, sweep, made, limits)
+}
+
+// keepProbes writes what a search has found, and the runs that it tries next; one whose name is taken is told, and tried again.
+func (r *sweepReconciler) keepProbes(ctx context.Context, sweep *api.BenchmarkSweep, made []*api.BenchmarkRun, limits []api.FoundLimit) (result, error) {
+	var res result
+	err := updateSweep(ctx, r.store, sweep, func(tx *store.Tx, s *api.BenchmarkSweep) error {
+		if s.ResourceVersion != sweep.ResourceVersion {
+			return apierrors.NewConflict(api.Resource(api.KindBenchmarkSweep), s.Name, fmt.Errorf("it was changed meanwhile"))
+		}
+		told, taken := s.Status.Message, ""
+		for _, run := range made {
+			err := tx.Create(run)
+			if apierrors.IsAlreadyExists(err) {
+				taken, res.after = run.Name, nameRetry
+				continue
 			}
-			for _, run := range made {
-				if err := tx.Create(run); err != nil {
+			if err != nil {
+				return err
+			}
+			s.Status.Total++
+			count(&s.Status, run.Status.Phase) // one that cannot be right has ended
+			countPoint(s, run)
+		}
+		for i, l := range limits {
+			if l.Done && (i >= len(s.Status.Limits) || !s.Status.Limits[i].Done) {
+				if err := tx.Event(s, api.EventNormal, "LimitFound", limitText(sweep.Spec.Search, &l)); err != nil {
 					return err
 				}
-				s.Status.Total++
-				count(&s.Status, run.Status.Phase) // one that cannot be right has ended
 			}
-			for i, l := range limits {
-				if l.Done && (i >= len(s.Status.Limits) || !s.Status.Limits[i].Done) {
-					if err := tx.Event(s, api.EventNormal, "LimitFound", limitText(sweep.Spec.Search, &l)); err != nil {
-						return err
-					}
-				}
-			}
-			s.Status.Limits = limits
-			return settle(tx, s)
-		})
+		}
+		s.Status.Limits = limits
+		if err := settle(tx, s); err != nil || taken == "" {
+			return err
+		}
+		s.Status.Message = told
+		return nameTaken(taken)(tx, s)
 	})
+	return res, err
 }
 
 func limitText(s *api.SearchSpec, l *api.FoundLimit) string {
@@ -390,12 +420,7 @@ func limitText(s *api.SearchSpec, l *api.FoundLimit) string {
 }
 
 // probe says what is known at a point, and makes the run that is tried next.
-func (r *sweepReconciler) probe(ctx context.Context, sweep *api.BenchmarkSweep, index int, values api.Values) (*api.BenchmarkRun, api.FoundLimit, error) {
-	point := plan.Digest(values)
-	runs, err := r.ofPoint(ctx, sweep, point)
-	if err != nil {
-		return nil, api.FoundLimit{}, err
-	}
+func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api.Values, runs []*api.BenchmarkRun) (*api.BenchmarkRun, api.FoundLimit, error) {
 	var probes []plan.Probe
 	for _, run := range runs {
 		probes = append(probes, probeOf(sweep.Spec.Search, run))
@@ -409,7 +434,7 @@ func (r *sweepReconciler) probe(ctx context.Context, sweep *api.BenchmarkSweep, 
 	for path, value := range values {
 		all[path] = value
 	}
-	run, err := r.run(sweep, plan.Trial{Values: all, Point: point, Repeat: len(probes) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(probes)})
+	run, err := r.run(sweep, plan.Trial{Values: all, Point: plan.Digest(values), Repeat: len(probes) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(probes)})
 	return run, found, err
 }
 
@@ -421,7 +446,8 @@ func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) plan.Probe {
 		p.Value, _ = values[s.Path].(float64)
 	}
 	sum := run.Status.Summary
-	p.Broken = p.Ended && (sum == nil || run.Status.Phase == api.RunCancelled)
+	p.Cancelled = run.Status.Phase == api.RunCancelled
+	p.Broken = p.Ended && sum == nil
 	p.Passed = run.Status.Phase == api.RunCompleted && sum != nil && !sum.Saturated && sum.GoodputShare != nil && *sum.GoodputShare >= s.Goodput && sum.Verdict != report.Invalid
 	return p
 }

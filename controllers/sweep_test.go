@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -271,5 +272,101 @@ func TestSweepThatSearches(t *testing.T) {
 	}
 	if int(st.Total) != tried || tried > 12 {
 		t.Errorf("%d runs, %d counted", tried, st.Total)
+	}
+}
+
+// Repeats that are added to a point of which enough have failed are ended too, and a policy that is set later knows of failures before it.
+func TestSweepStopsAPointThatIsRepeatedFurther(t *testing.T) {
+	t.Parallel()
+	b := newSweepBench(t, func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values, s.Repeats = []any{1.0, 2.0}, 2 })
+	b.step()
+	b.end("grid-clientspernode1-r1", api.RunFailed, nil)
+	for repeats := int32(2); repeats <= 3; repeats++ {
+		b.change(func(s *api.BenchmarkSweepSpec) {
+			s.Repeats, s.FailurePolicy = repeats, api.FailurePolicySpec{Action: api.FailureStopPoint, After: 1}
+		})
+		b.step()
+		b.step()
+		if name := fmt.Sprintf("grid-clientspernode1-r%d", repeats); !b.run(name).Spec.Cancel {
+			t.Errorf("%s goes on: %+v", name, b.sweep().Status)
+		}
+	}
+	if b.run("grid-clientspernode2-r3").Spec.Cancel {
+		t.Error("another point was stopped")
+	}
+}
+
+// searchBench is a sweep that searches, and has seen its spec.
+func searchBench(t *testing.T, change func(*api.BenchmarkSweepSpec)) *sweepBench {
+	t.Helper()
+	b := newSweepBench(t, func(s *api.BenchmarkSweepSpec) {
+		s.Parameters, s.Strategy = nil, api.StrategySearch
+		s.Search = &api.SearchSpec{Path: "workload.load.clientsPerNode", Min: 1, Max: 64}
+		s.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
+		if change != nil {
+			change(s)
+		}
+	})
+	b.step()
+	return b
+}
+
+func TestSearchMakesNoMoreRunsThanItsLimit(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, func(s *api.BenchmarkSweepSpec) { s.Limits.Trials = 2 })
+	good := 1.0
+	for _, name := range []string{"grid-clientspernode1", "grid-clientspernode2"} {
+		b.step()
+		b.end(name, api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	}
+	if st, _ := b.step(); st.Total != 2 || st.Phase != api.SweepCompleted || !strings.Contains(st.Limits[0].Why, "limits.trials") {
+		t.Errorf("beyond limits.trials: %+v", st)
+	}
+}
+
+// A probe that somebody ended says nothing of the service, and another one would only be ended too.
+func TestSearchWhoseProbeIsCancelled(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	good := 1.0
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.end("grid-clientspernode2", api.RunCancelled, nil)
+	st, _ := b.step()
+	if st.Phase != api.SweepCompleted || st.Limits[0].Failed != nil || *st.Limits[0].Passed != 1 || !strings.Contains(st.Limits[0].Why, "grid-clientspernode2 was cancelled") {
+		t.Errorf("after a cancellation: %+v", st)
+	}
+}
+
+func TestSearchWhoseNameIsTaken(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	other := validRun()
+	other.Namespace, other.Name, other.UID = "default", "grid-clientspernode1", ""
+	b.create(other)
+	if st, after := b.step(); !strings.Contains(st.Message, "grid-clientspernode1 is there already that is not of this sweep") || after == 0 {
+		t.Errorf("a name that is taken: %q, again after %s", st.Message, after)
+	}
+	if _, err := b.store.Delete(t.Context(), api.KindBenchmarkRun, "default", other.Name, ""); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.step(); st.Total != 1 {
+		t.Errorf("once it has gone: %+v", st)
+	}
+}
+
+// Results are not written between a search's last run and what follows from it: they would stay without the limit that was found.
+func TestResultsOfASearchWaitForWhatItFinds(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	b.step()
+	b.end("grid-clientspernode1", api.RunFailed, nil)
+	r := &sweepReporter{store: b.store, log: slog.New(slog.DiscardHandler), written: map[types.UID]time.Time{}}
+	if _, err := r.reconcile(t.Context(), gridKey); err != nil || b.sweep().Status.Reported != 0 {
+		t.Errorf("reported %d runs before the search has looked at them: %v", b.sweep().Status.Reported, err)
+	}
+	if st, _ := b.step(); st.Phase != api.SweepCompleted || !api.Live(b.sweep()) {
+		t.Errorf("nothing wakes the results of what was found: %+v", st)
 	}
 }

@@ -36,7 +36,8 @@ func (r *sweepReporter) reconcile(ctx context.Context, key types.NamespacedName)
 		return result{}, ignoreGone(err)
 	}
 	st := &sweep.Status
-	if st.Reported == st.Ended() {
+	// A search that goes on without a run is about to make one, or to say what it found: that wakes this sweep.
+	if st.Reported == st.Ended() || st.Phase == api.SweepActive && st.Ended() >= st.Total {
 		return result{}, nil
 	}
 	r.mu.Lock()

@@ -40,14 +40,21 @@ func ended(tx *store.Tx, run *api.BenchmarkRun) error {
 	}
 	return changeSweep(tx, run.Namespace, ref.Name, ref.UID, func(tx *store.Tx, s *api.BenchmarkSweep) error {
 		count(&s.Status, run.Status.Phase)
-		if point := run.Labels[api.LabelPoint]; run.Status.Phase == api.RunFailed && s.Spec.FailurePolicy.Action == api.FailureStopPoint && point != "" {
-			if s.Status.FailedPoints == nil {
-				s.Status.FailedPoints = map[string]int32{}
-			}
-			s.Status.FailedPoints[point]++
-		}
+		countPoint(s, run)
 		return settle(tx, s)
 	})
+}
+
+// countPoint counts a failed run of a point, where enough of them end the point.
+func countPoint(s *api.BenchmarkSweep, run *api.BenchmarkRun) {
+	point := run.Labels[api.LabelPoint]
+	if run.Status.Phase != api.RunFailed || s.Spec.FailurePolicy.Action != api.FailureStopPoint || point == "" {
+		return
+	}
+	if s.Status.FailedPoints == nil {
+		s.Status.FailedPoints = map[string]int32{}
+	}
+	s.Status.FailedPoints[point]++
 }
 
 func count(st *api.BenchmarkSweepStatus, phase api.RunPhase) {

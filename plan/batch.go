@@ -111,10 +111,10 @@ type group struct {
 func grouped(waiting []Work) []group {
 	byKey := map[string]int{}
 	var groups []group
-	sorted := slices.SortedFunc(slices.Values(waiting), func(a, b Work) int {
-		return cmp.Or(cmp.Compare(a.Position, b.Position), cmp.Compare(a.Name, b.Name))
-	})
-	for _, w := range sorted {
+	if !slices.IsSortedFunc(waiting, inOrder) {
+		waiting = slices.SortedFunc(slices.Values(waiting), inOrder)
+	}
+	for _, w := range waiting {
 		i, known := byKey[w.Key]
 		if !known {
 			i = len(groups)
@@ -125,6 +125,11 @@ func grouped(waiting []Work) []group {
 		groups[i].length += w.Length
 	}
 	return groups
+}
+
+// inOrder compares by the order of the sweep.
+func inOrder(a, b Work) int {
+	return cmp.Or(cmp.Compare(a.Position, b.Position), cmp.Compare(a.Name, b.Name))
 }
 
 // Planned is one Allocation of a plan.
@@ -138,10 +143,7 @@ type Planned struct {
 
 // Schedule plays all waiting runs through, with so many Allocations at once: each begins when another one ends.
 func Schedule(waiting []Work, parallelism int) []Planned {
-	left := make(map[string]Work, len(waiting))
-	for _, w := range waiting {
-		left[w.Name] = w
-	}
+	left := slices.SortedFunc(slices.Values(waiting), inOrder) // once: what is in order need only be gone through
 	free := make([]time.Duration, max(1, parallelism)) // when each place is free again
 	var planned []Planned
 	for len(left) > 0 {
@@ -152,16 +154,14 @@ func Schedule(waiting []Work, parallelism int) []Planned {
 				idle++
 			}
 		}
-		rest := make([]Work, 0, len(left))
-		for _, w := range left {
-			rest = append(rest, w)
-		}
-		batch := Next(rest, idle)
+		batch := Next(left, idle)
 		p := Planned{Runs: batch, TimeLimit: TimeLimit(batch), Begin: at, End: at + batch[0].Startup}
+		taken := make(map[string]bool, len(batch))
 		for _, w := range batch {
 			p.End += w.Length
-			delete(left, w.Name)
+			taken[w.Name] = true
 		}
+		left = slices.DeleteFunc(left, func(w Work) bool { return taken[w.Name] })
 		free[slices.Index(free, at)] = p.End
 		planned = append(planned, p)
 	}

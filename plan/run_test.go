@@ -42,3 +42,19 @@ func TestRunRefuses(t *testing.T) {
 		}
 	}
 }
+
+// Two fields of one name have a label each, the same ones every time.
+func TestLabelsOfFieldsOfOneName(t *testing.T) {
+	s := &api.BenchmarkSweep{}
+	s.Name = "s"
+	s.Spec.Parameters = []api.ParameterSpec{{Path: "nodes.servers.count", Values: []any{1.0}}, {Path: "nodes.clients.count", Values: []any{2.0}}}
+	run, err := Run(s, Trials(&s.Spec)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"nodes.servers.count": "1", "nodes.clients.count": "2"} {
+		if got := run.Labels[api.LabelParameter+path]; got != want {
+			t.Errorf("%s: %q, want %q in %v", path, got, want, run.Labels)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -15,6 +16,8 @@ type Probe struct {
 	Run string
 	// Ended: it has a result. Passed: the objective was met. Broken: it ended without numbers, whoever is to blame.
 	Ended, Passed, Broken bool
+	// Cancelled: it was ended before it could tell.
+	Cancelled bool
 }
 
 // Search says what is tried next at a point, from what was tried: doubled until one fails, then half-way between the highest that
@@ -30,13 +33,14 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 	for _, p := range probes {
 		value := p.Value
 		switch {
+		case p.Cancelled:
 		case p.Broken:
 			broken++
 		case p.Passed && (found.Passed == nil || value > *found.Passed):
 			found.Passed, found.Run = &value, p.Run
 		}
 		// What broke counts as failed for where to look next: a service that fell over is not asked for more.
-		if !p.Passed && (found.Failed == nil || value < *found.Failed) {
+		if !p.Passed && !p.Cancelled && (found.Failed == nil || value < *found.Failed) {
 			found.Failed = &value
 		}
 	}
@@ -45,8 +49,11 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 		return nil, found
 	}
 	var value float64
+	cancelled := slices.IndexFunc(probes, func(p Probe) bool { return p.Cancelled })
 	switch {
-	case len(probes) > 0 && broken == len(probes) && broken >= maxBroken:
+	case cancelled >= 0:
+		return done("run %s was cancelled: begin a new search to go on", probes[cancelled].Run)
+	case broken > 0 && broken == len(probes):
 		return done("%d runs ended without numbers: see why, and begin a new search", broken)
 	case len(probes) >= int(s.MaxTrials):
 		return done("search.maxTrials (%d) were tried", s.MaxTrials)
@@ -80,9 +87,6 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 	}
 	return &value, found
 }
-
-// maxBroken is how many runs may end without numbers when there are no others.
-const maxBroken = 2
 
 // whole says whether a field takes whole numbers alone.
 func whole(path string) bool { return !strings.HasSuffix(path, ".rate") }

@@ -27,6 +27,9 @@ type Trial struct {
 	Control bool
 	// Position in the order of the sweep, from 0.
 	Position int
+
+	// names are those of the sweep's fields, where they were gathered for all trials at once.
+	names *fieldNames
 }
 
 // ID tells a trial from all others of its sweep, whatever becomes of the sweep's spec.
@@ -69,8 +72,9 @@ func Trials(s *api.BenchmarkSweepSpec) []Trial {
 	if most := int(s.Limits.Trials); most > 0 && len(trials) > most {
 		trials = trials[:most]
 	}
+	names := namesOf(s)
 	for i := range trials {
-		trials[i].Position = i
+		trials[i].Position, trials[i].names = i, names
 	}
 	return trials
 }
@@ -103,9 +107,10 @@ func Run(s *api.BenchmarkSweep, t Trial) (*api.BenchmarkRun, error) {
 	run.Namespace, run.Name = s.Namespace, RunName(s, t)
 	run.Labels = map[string]string{}
 	maps.Copy(run.Labels, s.Spec.Template.Labels)
+	names := t.fieldNames(s)
 	for path, value := range t.Values {
 		if text := labelValue(value); text != "" {
-			run.Labels[api.LabelParameter+field(path)] = text
+			run.Labels[api.LabelParameter+names.label(path)] = text
 		}
 	}
 	run.Labels[api.LabelSweep], run.Labels[api.LabelTrial] = label(s.Name), t.ID()
@@ -135,14 +140,13 @@ func RunName(s *api.BenchmarkSweep, t Trial) string {
 		return fit(s.Name, "-control"+suffix)
 	}
 	name, exact := "", true
-	for _, path := range order(s, t.Values) {
+	names := t.fieldNames(s)
+	for _, path := range names.order(t.Values) {
 		text, same := slug(t.Values[path])
 		name += "-" + strings.ToLower(field(path)) + text
 		exact = exact && same
 	}
-	if len(fields(s)) != len(paths(s)) { // two fields of the same name
-		exact = false
-	}
+	exact = exact && len(names.count) == len(names.paths) // no two fields of the same name
 	if full := s.Name + name + suffix; exact && len(full) <= maxName {
 		return full
 	}
@@ -161,40 +165,46 @@ func fit(name, suffix string) string {
 	return name + suffix
 }
 
-// paths are all fields that the sweep sets, parameters first.
-func paths(s *api.BenchmarkSweep) []string {
-	var out []string
+// fieldNames are all fields that a sweep sets, parameters first, and how many of them have the same last part, whatever its case.
+type fieldNames struct {
+	paths []string
+	count map[string]int
+}
+
+func namesOf(s *api.BenchmarkSweepSpec) *fieldNames {
+	names, known := &fieldNames{count: map[string]int{}}, map[string]bool{}
 	add := func(path string) {
-		if !slices.Contains(out, path) {
-			out = append(out, path)
+		if !known[path] {
+			known[path] = true
+			names.paths = append(names.paths, path)
+			names.count[strings.ToLower(field(path))]++
 		}
 	}
-	for _, p := range s.Spec.Parameters {
+	for _, p := range s.Parameters {
 		add(p.Path)
 	}
-	if l := s.Spec.Search; l != nil {
+	if l := s.Search; l != nil {
 		add(l.Path)
 	}
-	for _, v := range s.Spec.Include {
+	for _, v := range s.Include {
 		for _, path := range slices.Sorted(maps.Keys(v)) {
 			add(path)
 		}
 	}
-	return out
+	return names
 }
 
-func fields(s *api.BenchmarkSweep) map[string]bool {
-	out := map[string]bool{}
-	for _, path := range paths(s) {
-		out[strings.ToLower(field(path))] = true
+func (t *Trial) fieldNames(s *api.BenchmarkSweep) *fieldNames {
+	if t.names != nil {
+		return t.names
 	}
-	return out
+	return namesOf(&s.Spec)
 }
 
 // order is that of the sweep's parameters; what else has values comes after them.
-func order(s *api.BenchmarkSweep, v api.Values) []string {
+func (n *fieldNames) order(v api.Values) []string {
 	var out []string
-	for _, path := range paths(s) {
+	for _, path := range n.paths {
 		if _, has := v[path]; has {
 			out = append(out, path)
 		}
@@ -205,6 +215,14 @@ func order(s *api.BenchmarkSweep, v api.Values) []string {
 		}
 	}
 	return out
+}
+
+// label is the field's name, or the whole path where another field has the same name and a label can hold it.
+func (n *fieldNames) label(path string) string {
+	if n.count[strings.ToLower(field(path))] > 1 && len(path) <= 63 {
+		return path
+	}
+	return field(path)
 }
 
 // field is the last part of a path.

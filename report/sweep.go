@@ -134,10 +134,9 @@ type Axis struct {
 	Values []any  `json:"values"`
 	// Numeric: all values are numbers.
 	Numeric bool `json:"numeric"`
+	// field is the last part of the path, or the whole of it where another axis has the same last part.
+	field string
 }
-
-// field is the last part of the path.
-func (a *Axis) field() string { return lastField(a.Path) }
 
 // SweepResult is what a sweep found, so far.
 type SweepResult struct {
@@ -248,6 +247,9 @@ func axesOf(s *api.BenchmarkSweep, trials []Trial) []Axis {
 			}
 		}
 		axes = append(axes, a)
+	}
+	for i := range axes {
+		axes[i].field = shortName(axes[i].Path, order)
 	}
 	return axes
 }
@@ -388,6 +390,15 @@ func driftOf(trials []Trial) *ControlDrift {
 	}
 	d.Throughput, d.TTFT = share(first.OutputTokenThroughput, last.OutputTokenThroughput), share(first.TTFTP50, last.TTFTP50)
 	return d
+}
+
+// shortName is the last part of a path, or the whole of it where one of the others has the same last part.
+func shortName(path string, others []string) string {
+	name := lastField(path)
+	if slices.ContainsFunc(others, func(o string) bool { return o != path && lastField(o) == name }) {
+		return path
+	}
+	return name
 }
 
 func lastField(path string) string {

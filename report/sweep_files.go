@@ -239,7 +239,7 @@ func (r *SweepResult) writeTable(p func(string, ...any)) {
 	p("## Points\n")
 	head, rule := "|", "|"
 	for _, a := range r.Axes {
-		head += " " + a.field() + " |"
+		head += " " + a.field + " |"
 		rule += "---|"
 	}
 	head += " n | verdict |"

@@ -246,7 +246,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 		if gain < flat*more && latency > dear {
 			pieces = append(pieces, Piece{
 				Kind:     "StopsPaying",
-				Text:     fmt.Sprintf("beyond %s = %v more load stops paying%s: %v brings %+.1f %% of throughput and %+.0f %% of latency", axis.field(), value(a), where(l.others), value(b), 100*gain, 100*latency),
+				Text:     fmt.Sprintf("beyond %s = %v more load stops paying%s: %v brings %+.1f %% of throughput and %+.0f %% of latency", axis.field, value(a), where(l.others), value(b), 100*gain, 100*latency),
 				Evidence: []string{r.evidence(a, "outputTokenThroughput", "e2eP50"), r.evidence(b, "outputTokenThroughput", "e2eP50")},
 			})
 			break
@@ -254,7 +254,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 	}
 	for _, i := range l.points {
 		if e := r.Points[i].metric("errorRate"); e > 1-goodShare {
-			pieces = append(pieces, Piece{Kind: "Errors", Text: fmt.Sprintf("errors set in at %s = %v%s: %.2g %% of the requests", axis.field(), value(i), where(l.others), 100*e), Evidence: []string{r.evidence(i, "errorRate")}})
+			pieces = append(pieces, Piece{Kind: "Errors", Text: fmt.Sprintf("errors set in at %s = %v%s: %.2g %% of the requests", axis.field, value(i), where(l.others), 100*e), Evidence: []string{r.evidence(i, "errorRate")}})
 			break
 		}
 	}
@@ -262,7 +262,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 		p := &r.Points[i]
 		if ttft := p.metric("ttftP50"); p.Queue > 0 && p.Queue > ttft/2 {
 			pieces = append(pieces, Piece{
-				Kind: "ServerQueues", Text: fmt.Sprintf("from %s = %v on requests wait in the server's queue for more than half of their time to the first token%s: its KV cache or its largest batch is full; more replicas, shorter contexts or a larger share of GPU memory would help", axis.field(), value(i), where(l.others)),
+				Kind: "ServerQueues", Text: fmt.Sprintf("from %s = %v on requests wait in the server's queue for more than half of their time to the first token%s: its KV cache or its largest batch is full; more replicas, shorter contexts or a larger share of GPU memory would help", axis.field, value(i), where(l.others)),
 				Evidence: []string{fmt.Sprintf("%s: queued for %.3g s on average, TTFT p50 %.3g s", strings.Join(p.Runs, ", "), p.Queue, ttft)},
 			})
 			break
@@ -270,7 +270,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 	}
 	for _, i := range l.points {
 		if r.Points[i].Saturated {
-			pieces = append(pieces, Piece{Kind: "Saturated", Text: fmt.Sprintf("%s = %v is more than the servers take%s: requests in flight grew to the end of the window", axis.field(), value(i), where(l.others)), Evidence: []string{r.evidence(i, "requestThroughput")}})
+			pieces = append(pieces, Piece{Kind: "Saturated", Text: fmt.Sprintf("%s = %v is more than the servers take%s: requests in flight grew to the end of the window", axis.field, value(i), where(l.others)), Evidence: []string{r.evidence(i, "requestThroughput")}})
 			break
 		}
 	}
@@ -318,8 +318,9 @@ func where(others api.Values) string {
 
 func valuesText(values api.Values) string {
 	var parts []string
-	for _, path := range sortedKeys(values) {
-		parts = append(parts, lastField(path)+"="+text(values[path]))
+	paths := sortedKeys(values)
+	for _, path := range paths {
+		parts = append(parts, shortName(path, paths)+"="+text(values[path]))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -33,7 +33,7 @@ func (r *SweepResult) plots() (map[string][]byte, error) {
 		for name, f := range map[string]figure{
 			"throughput": {"output tokens/s", "outputTokenThroughput", 1}, "latency": {"TTFT p50 in ms", "ttftP50", 1000},
 		} {
-			if err := r.linePlot(files, name+"-over-"+axis.field()+".svg", axis, f); err != nil {
+			if err := r.linePlot(files, name+"-over-"+axis.field+".svg", axis, f); err != nil {
 				return nil, err
 			}
 		}
@@ -233,7 +233,7 @@ func (r *SweepResult) heatMap(files map[string][]byte, x, y *Axis) error {
 		numbers.TextStyle[i].XAlign, numbers.TextStyle[i].YAlign = draw.XCenter, draw.YCenter
 	}
 	p.Add(numbers)
-	return save(files, "heatmap-"+x.field()+"-"+y.field()+".svg", p)
+	return save(files, "heatmap-"+x.field+"-"+y.field+".svg", p)
 }
 
 func namesOf(a *Axis) plot.ConstantTicks {

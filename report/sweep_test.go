@@ -234,3 +234,25 @@ func TestBestUnderAnSLO(t *testing.T) {
 		t.Errorf("an empty sweep: %s", md)
 	}
 }
+
+// Two axes whose fields have one name are told apart: in files' names, which would be one file, and in words.
+func TestAxesOfOneName(t *testing.T) {
+	var trials []Trial
+	for servers := 1.0; servers <= 2; servers++ {
+		for clients := 1.0; clients <= 2; clients++ {
+			trials = append(trials, aTrial(api.Values{"nodes.servers.count": servers, "nodes.clients.count": clients}, 1, func(tr *Trial) { tr.Summary.OutputTokenThroughput = servers * clients }))
+		}
+	}
+	files, err := Sweep(aSweepOf("nodes.servers.count", "nodes.clients.count"), trials).Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"throughput-over-nodes.servers.count.svg", "throughput-over-nodes.clients.count.svg", "heatmap-nodes.servers.count-nodes.clients.count.svg"} {
+		if files[name] == nil {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	if md := string(files[SweepMD]); !strings.Contains(md, "nodes.clients.count=2, nodes.servers.count=2") || !strings.Contains(md, "| nodes.servers.count | nodes.clients.count |") {
+		t.Errorf("which count is which?\n%s", md)
+	}
+}

@@ -188,3 +188,33 @@ func TestSweepSearch(t *testing.T) {
 		return len(p.processes()) == 1, fmt.Sprint(p.processes())
 	})
 }
+
+// Nobody computes the runs of a sweep that is wrong in its shape: there may be none, or more than can be counted.
+func TestSweepThatIsWrongInItsShape(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*api.BenchmarkSweepSpec){
+		"control every 0": func(s *api.BenchmarkSweepSpec) { s.Control = &api.ControlSpec{} },
+		"samples below 0": func(s *api.BenchmarkSweepSpec) { s.Strategy, s.Samples = api.StrategyRandom, -1 },
+		"nothing to draw": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Samples, s.Parameters[0].Values = api.StrategyRandom, 1, nil
+		},
+		"more than integers": func(s *api.BenchmarkSweepSpec) {
+			for i := range 62 {
+				s.Parameters = append(s.Parameters, api.ParameterSpec{Path: fmt.Sprintf("service.config.p%d", i), Values: []any{1.0, 2.0}})
+			}
+		},
+	} {
+		sweep := newSweep("wrong", func(s *api.BenchmarkSweepSpec) {
+			s.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}}}
+			change(s)
+		})
+		api.SetDefaults(sweep)
+		schedule := &api.BenchmarkSchedule{Spec: api.BenchmarkScheduleSpec{Schedule: "@daily", Template: api.ScheduleTemplate{Sweep: &sweep.Spec}}}
+		for _, obj := range []api.Object{sweep, schedule} {
+			errs := append(api.Validate(sweep), admit(obj, func(string, string) *api.ServiceTemplate { return nil })...)
+			if len(errs) == 0 {
+				t.Errorf("%s: taken", name)
+			}
+		}
+	}
+}
