@@ -88,6 +88,18 @@ func (o *options) readManifests(cmd *cobra.Command, files []string, recursive bo
 	return docs, nil
 }
 
+// filesAlone are the arguments of a command that takes files by -f alone: none, and it says so to those who give them bare.
+func filesAlone(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return exitError{exitInvalid, fmt.Errorf("%s takes files with -f: %s -f %s", cmd.Name(), cmd.CommandPath(), strings.Join(args, " -f "))}
+	}
+	file, recipe := cmd.Flags().Lookup("filename"), cmd.Flags().Lookup("recipe")
+	if needed := file.Annotations[cobra.BashCompOneRequiredFlag] != nil || recipe != nil && !recipe.Changed; needed && !file.Changed {
+		return exitError{exitInvalid, fmt.Errorf("name the file: %s -f FILE", cmd.CommandPath())}
+	}
+	return nil
+}
+
 // fileFlags adds -f and -R.
 func fileFlags(cmd *cobra.Command, files *[]string, recursive *bool) {
 	cmd.Flags().StringArrayVarP(files, "filename", "f", nil, "file, folder, or - for standard input; may be repeated")
