@@ -36,7 +36,7 @@ go by itself, once an interval; with --yes it does so at once. What is pinned (b
 			}
 			cl, ok := obj.(*api.Cluster)
 			if !ok || cl.Spec.Retention == nil {
-				return exitError{exitInvalid, fmt.Errorf("cluster %s keeps everything: set spec.retention in its Cluster object, such as {after: 2160h, action: archive}", cluster)}
+				return exitError{exitInvalid, fmt.Errorf("cluster %s keeps everything: set spec.retention in its Cluster object, such as {after: 2160h, action: archive}; --cluster names another one", cluster)}
 			}
 			runs, err := controllers.FinishedRuns(cmd.Context(), clientLister{c}, cluster)
 			if err != nil {
