@@ -56,7 +56,14 @@ func objectArgs(args []string) (kind string, names []string, err error) {
 		}
 		names = []string{name}
 		for _, arg := range args[1:] {
-			_, name, _ := strings.Cut(arg, "/")
+			before, name, ok := strings.Cut(arg, "/")
+			if !ok {
+				name = arg
+			} else if other, err := kindOf(before); err != nil {
+				return "", nil, err
+			} else if other != kind {
+				return "", nil, exitError{exitInvalid, fmt.Errorf("%s is no %s: name objects of one kind", arg, word(kind))}
+			}
 			names = append(names, name)
 		}
 		return kind, names, nil
