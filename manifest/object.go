@@ -272,7 +272,12 @@ func (o *object) merge(found field.ErrorList) {
 			for _, m := range supported.FindAllStringSubmatch(e.Detail, -1) {
 				known = append(known, m[1])
 			}
-			detail = "is not supported" + oneOf(fmt.Sprint(e.BadValue), known)
+			name := fmt.Sprint(e.BadValue)
+			detail = "is not supported" + oneOf(name, known)
+			if _, written := o.at[e.Field]; written && strings.HasSuffix(e.Field, "["+name+"]") {
+				o.reportKey(e.Field, name, detail) // the key is what is not known, whatever its value
+				continue
+			}
 		case field.ErrorTypeRequired:
 			value, detail = "", "is required: "+e.Detail
 		case field.ErrorTypeForbidden:
@@ -302,7 +307,7 @@ func (o *object) doubtful(e *field.Error) bool {
 
 func badValue(v any) string {
 	switch v := v.(type) {
-	case nil:
+	case nil, field.OmitValueType:
 		return ""
 	case string:
 		return strconv.Quote(clip(v))

@@ -144,7 +144,7 @@ type Planned struct {
 // Schedule plays all waiting runs through, with so many Allocations at once: each begins when another one ends.
 func Schedule(waiting []Work, parallelism int) []Planned {
 	left := slices.SortedFunc(slices.Values(waiting), inOrder) // once: what is in order need only be gone through
-	free := make([]time.Duration, max(1, parallelism)) // when each place is free again
+	free := make([]time.Duration, max(1, parallelism))         // when each place is free again
 	var planned []Planned
 	for len(left) > 0 {
 		at := slices.Min(free)

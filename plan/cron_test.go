@@ -70,6 +70,9 @@ func TestCheckSchedule(t *testing.T) {
 			t.Errorf("%q: the error is more than a line: %v", line, err)
 		}
 	}
+	if err := CheckSchedule("0 25 * * *", "UTC"); err == nil || strings.Contains(err.Error(), "gocron") || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "above maximum (23)") {
+		t.Errorf("an hour that is none: %v", err)
+	}
 	if CheckSchedule("0 2 * * *", "Mars/Olympus") == nil {
 		t.Error("a time zone that is none")
 	}

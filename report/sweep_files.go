@@ -200,7 +200,7 @@ func (r *SweepResult) Markdown() string {
 	r.writeBest(p)
 	r.writeTable(p)
 	r.writeFindings(p)
-	p("Means are over repeats; intervals are of 95 %%, by Student's t, and say how well the mean is known if repeats are independent. tokensPerGPU is output tokens per second and %s of the servers, tokensPerUser is 1 / tpotP50.", r.PerWhat)
+	p("Means are over repeats; intervals are of 95 %%, by Student's t, and say how well the mean is known if repeats are independent. Times are in seconds; – stands for a percentile with too few samples. tokensPerGPU is output tokens per second and %s of the servers, tokensPerUser is 1 / tpotP50.", r.PerWhat)
 	return b.String()
 }
 

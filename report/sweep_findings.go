@@ -218,7 +218,7 @@ func (r *SweepResult) guide() []Piece {
 		if last := s.Steps[len(s.Steps)-1]; last.Efficiency < poorEfficiency {
 			pieces = append(pieces, Piece{
 				Kind:     "ScalesPoorly",
-				Text:     fmt.Sprintf("%s from %v to %v brings %.2f times the throughput, %.0f %% of what would be even%s: the load may be too small for it, or it waits for the network", lastField(s.Path), s.Steps[0].Count, last.Count, last.Speedup, 100*last.Efficiency, where(s.Others)),
+				Text:     fmt.Sprintf("%s from %v to %v brings %.2f times the throughput, %.0f %% of what would be even%s: the load may be too small for it, or it waits for the network", lastField(s.Path), s.Steps[0].Count, last.Count, last.Speedup, 100*last.Efficiency, Where(s.Others)),
 				Evidence: []string{r.evidence(s.Steps[0].Point, "outputTokenThroughput"), r.evidence(last.Point, "outputTokenThroughput")},
 			})
 		}
@@ -246,7 +246,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 		if gain < flat*more && latency > dear {
 			pieces = append(pieces, Piece{
 				Kind:     "StopsPaying",
-				Text:     fmt.Sprintf("beyond %s = %v more load stops paying%s: %v brings %+.1f %% of throughput and %+.0f %% of latency", axis.field, value(a), where(l.others), value(b), 100*gain, 100*latency),
+				Text:     fmt.Sprintf("beyond %s = %v more load stops paying%s: %v brings %+.1f %% of throughput and %+.0f %% of latency", axis.field, value(a), Where(l.others), value(b), 100*gain, 100*latency),
 				Evidence: []string{r.evidence(a, "outputTokenThroughput", "e2eP50"), r.evidence(b, "outputTokenThroughput", "e2eP50")},
 			})
 			break
@@ -254,7 +254,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 	}
 	for _, i := range l.points {
 		if e := r.Points[i].metric("errorRate"); e > 1-goodShare {
-			pieces = append(pieces, Piece{Kind: "Errors", Text: fmt.Sprintf("errors set in at %s = %v%s: %.2g %% of the requests", axis.field, value(i), where(l.others), 100*e), Evidence: []string{r.evidence(i, "errorRate")}})
+			pieces = append(pieces, Piece{Kind: "Errors", Text: fmt.Sprintf("errors set in at %s = %v%s: %.2g %% of the requests", axis.field, value(i), Where(l.others), 100*e), Evidence: []string{r.evidence(i, "errorRate")}})
 			break
 		}
 	}
@@ -262,7 +262,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 		p := &r.Points[i]
 		if ttft := p.metric("ttftP50"); p.Queue > 0 && p.Queue > ttft/2 {
 			pieces = append(pieces, Piece{
-				Kind: "ServerQueues", Text: fmt.Sprintf("from %s = %v on requests wait in the server's queue for more than half of their time to the first token%s: its KV cache or its largest batch is full; more replicas, shorter contexts or a larger share of GPU memory would help", axis.field, value(i), where(l.others)),
+				Kind: "ServerQueues", Text: fmt.Sprintf("from %s = %v on requests wait in the server's queue for more than half of their time to the first token%s: its KV cache or its largest batch is full; more replicas, shorter contexts or a larger share of GPU memory would help", axis.field, value(i), Where(l.others)),
 				Evidence: []string{fmt.Sprintf("%s: queued for %.3g s on average, TTFT p50 %.3g s", strings.Join(p.Runs, ", "), p.Queue, ttft)},
 			})
 			break
@@ -270,7 +270,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 	}
 	for _, i := range l.points {
 		if r.Points[i].Saturated {
-			pieces = append(pieces, Piece{Kind: "Saturated", Text: fmt.Sprintf("%s = %v is more than the servers take%s: requests in flight grew to the end of the window", axis.field, value(i), where(l.others)), Evidence: []string{r.evidence(i, "requestThroughput")}})
+			pieces = append(pieces, Piece{Kind: "Saturated", Text: fmt.Sprintf("%s = %v is more than the servers take%s: requests in flight grew to the end of the window", axis.field, value(i), Where(l.others)), Evidence: []string{r.evidence(i, "requestThroughput")}})
 			break
 		}
 	}
@@ -308,8 +308,8 @@ func (r *SweepResult) evidence(point int, metrics ...string) string {
 	return out
 }
 
-// where says at which values of the other axes something holds.
-func where(others api.Values) string {
+// Where says at which values of the other axes something holds.
+func Where(others api.Values) string {
 	if len(others) == 0 {
 		return ""
 	}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -99,7 +102,7 @@ func admitSweep(s *api.BenchmarkSweep, find lookup) field.ErrorList {
 	for _, p := range plan.Sample(&s.Spec) {
 		run, err := plan.Run(s, p)
 		if err != nil {
-			return append(all, field.Invalid(field.NewPath("spec", "parameters"), field.OmitValueType{}, err.Error()))
+			return append(all, badPoint(s, p, err))
 		}
 		api.SetDefaults(run)
 		errs := append(slices.DeleteFunc(api.Validate(run), func(e *field.Error) bool { return strings.HasPrefix(e.Field, "metadata") }), admitRun(s.Namespace, &run.Spec, find)...)
@@ -120,6 +123,34 @@ func admitSweep(s *api.BenchmarkSweep, find lookup) field.ErrorList {
 		}
 	}
 	return all
+}
+
+// badPoint says which of a point's values cannot be set: its path leads nowhere, or the field holds something else.
+func badPoint(s *api.BenchmarkSweep, point plan.Trial, err error) *field.Error {
+	for _, path := range slices.Sorted(maps.Keys(point.Values)) {
+		value := point.Values[path]
+		_, alone := plan.Run(s, plan.Trial{Values: api.Values{path: value}})
+		if alone == nil {
+			continue
+		}
+		at, last, detail := field.NewPath("spec"), "path", ""
+		var wrong *json.UnmarshalTypeError
+		if _, nowhere := manifest.Explain("run.spec." + path); nowhere != nil {
+			detail = nowhere.Error()
+		} else if last, detail = "values", fmt.Sprintf("%s = %v: %v", path, value, errors.Unwrap(alone)); errors.As(alone, &wrong) {
+			detail = fmt.Sprintf("%s = %v: is a %s, which the field does not hold: `benchd explain run.spec.%s` says what it does", path, value, wrong.Value, path)
+		}
+		if s.Spec.Search != nil && s.Spec.Search.Path == path {
+			return field.Invalid(at.Child("search", "path"), path, detail)
+		}
+		for i, p := range s.Spec.Parameters {
+			if p.Path == path {
+				return field.Invalid(at.Child("parameters").Index(i).Child(last), field.OmitValueType{}, detail)
+			}
+		}
+		return field.Invalid(at, field.OmitValueType{}, fmt.Sprintf("%s = %v: %s", path, value, strings.TrimPrefix(detail, fmt.Sprintf("%s = %v: ", path, value))))
+	}
+	return field.Invalid(field.NewPath("spec", "parameters"), field.OmitValueType{}, err.Error())
 }
 
 // inSweep tells an error of a run as one of its sweep: at the values of the parameter that set the field, or in the template.

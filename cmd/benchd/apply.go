@@ -23,7 +23,7 @@ func newApplyCommand(o *options) *cobra.Command {
 checked before the first is written. The whole spec is replaced, labels and annotations are merged. A run that has
 started can only be cancelled or labelled; --replace deletes it and starts anew.`,
 		Example: "  benchd apply -f run.yaml\n  benchd apply -f runs/ --dry-run\n  generate | benchd apply -f -",
-		Args:    cobra.NoArgs,
+		Args:    filesAlone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			docs, err := o.readManifests(cmd, files, recursive)
 			if err != nil {

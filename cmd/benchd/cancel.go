@@ -58,14 +58,45 @@ func newResumeCommand(o *options) *cobra.Command {
 
 // suspend sets spec.suspend of kinds that have it.
 func (o *options) suspend(cmd *cobra.Command, args []string, to bool, said string) error {
-	kind, _, err := objectArgs(args)
+	kind, names, err := objectArgs(args)
 	if err != nil {
 		return err
 	}
 	if kind != api.KindBenchmarkSweep && kind != api.KindBenchmarkSchedule {
 		return exitError{exitInvalid, fmt.Errorf("a %s cannot be suspended: name a sweep or a schedule, as in sweep/my-sweep", word(kind))}
 	}
-	return o.patchSpecs(cmd, args, map[string]any{"suspend": to}, func(api.Object) string { return said })
+	var failed error
+	for _, name := range names {
+		ended, err := o.sweepEnded(cmd, kind, name, to)
+		switch {
+		case err != nil:
+			failed = errors.Join(failed, err)
+		case ended:
+			say(cmd)("%s/%s had ended already: %s", word(kind), name, api.SweepCompleted)
+		default:
+			failed = errors.Join(failed, o.patchSpecs(cmd, []string{word(kind), name}, map[string]any{"suspend": to}, func(api.Object) string { return said }))
+		}
+	}
+	return failed
+}
+
+// sweepEnded says whether a sweep has ended and would come to nothing else by the change. It is left as it is: a change of its spec
+// makes the runs anew that it is to have and has not, those that retention has taken among them.
+func (o *options) sweepEnded(cmd *cobra.Command, kind, name string, suspend bool) (bool, error) {
+	if kind != api.KindBenchmarkSweep {
+		return false, nil
+	}
+	c, err := connectRunning(cmd.Context(), o.home)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	obj, err := c.Get(cmd.Context(), kind, o.namespace, name)
+	if err != nil {
+		return false, err
+	}
+	s, ok := obj.(*api.BenchmarkSweep)
+	return ok && s.Status.Phase == api.SweepCompleted && (suspend || !s.Spec.Suspend), nil
 }
 
 // patchSpecs changes the specs of the objects that are named, and says what comes of it.

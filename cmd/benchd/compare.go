@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/benchd/benchd/report"
 )
@@ -87,6 +88,9 @@ func (o *options) openSide(cmd *cobra.Command, arg string) (*report.Side, error)
 	}
 	defer c.Close()
 	run, err := getRun(cmd.Context(), c, o.namespace, arg)
+	if apierrors.IsNotFound(err) {
+		return nil, exitError{exitInvalid, fmt.Errorf("%s is neither a folder or file here nor the name of a run: name a run, a result's folder, or a file of vLLM's benchmark", arg)}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func newConvertCommand(o *options) *cobra.Command {
 		Long: `Print the objects that recipes become, with their defaults: a BenchmarkRun, or a BenchmarkSweep where a value of the
 workload is a list. What benchd does not use is named on standard error. Files of objects are printed as they are understood.`,
 		Example: "  benchd convert -f recipe.yaml > run.yaml\n  benchd convert -f sweep-recipe.yaml --runs",
-		Args:    cobra.NoArgs,
+		Args:    filesAlone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			docs, err := o.readManifests(cmd, files, recursive)
 			if err != nil {

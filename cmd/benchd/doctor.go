@@ -35,7 +35,7 @@ A line ` + "`next:`" + ` says what to do. With --node one short step on one node
 
 Nothing is submitted otherwise. Exit code 1 when there is at least one problem.`,
 		Example: "  benchd doctor\n  benchd doctor -f run.yaml\n  benchd doctor -f run.yaml --node",
-		Args:    cobra.NoArgs,
+		Args:    filesAlone,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return d.run(cmd) },
 	}
 	f := cmd.Flags()

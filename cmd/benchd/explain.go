@@ -42,7 +42,7 @@ func newValidateCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate -f FILE",
 		Short: "Check files without a control plane",
-		Args:  cobra.NoArgs,
+		Args:  filesAlone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			docs, err := o.readManifests(cmd, files, recursive)
 			if err != nil {

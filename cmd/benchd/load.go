@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -293,6 +294,9 @@ func (o *loadOptions) findModel(ctx context.Context, key string) error {
 	}
 	models, err := workload.Models(ctx, strings.TrimSuffix(o.targets[0], "/"), key)
 	if err != nil {
+		if unreachable := (*net.OpError)(nil); errors.As(err, &unreachable) {
+			return fmt.Errorf("%s does not answer: %w", o.targets[0], err)
+		}
 		return fmt.Errorf("find the model that %s serves: %w: name it with --model", o.targets[0], err)
 	}
 	names := make([]string, len(models))

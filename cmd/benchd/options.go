@@ -56,7 +56,14 @@ func objectArgs(args []string) (kind string, names []string, err error) {
 		}
 		names = []string{name}
 		for _, arg := range args[1:] {
-			_, name, _ := strings.Cut(arg, "/")
+			before, name, ok := strings.Cut(arg, "/")
+			if !ok {
+				name = arg
+			} else if other, err := kindOf(before); err != nil {
+				return "", nil, err
+			} else if other != kind {
+				return "", nil, exitError{exitInvalid, fmt.Errorf("%s is no %s: name objects of one kind", arg, word(kind))}
+			}
 			names = append(names, name)
 		}
 		return kind, names, nil
@@ -86,6 +93,18 @@ func (o *options) readManifests(cmd *cobra.Command, files []string, recursive bo
 		}
 	}
 	return docs, nil
+}
+
+// filesAlone are the arguments of a command that takes files by -f alone: none, and it says so to those who give them bare.
+func filesAlone(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return exitError{exitInvalid, fmt.Errorf("%s takes files with -f: %s -f %s", cmd.Name(), cmd.CommandPath(), strings.Join(args, " -f "))}
+	}
+	file, recipe := cmd.Flags().Lookup("filename"), cmd.Flags().Lookup("recipe")
+	if needed := file.Annotations[cobra.BashCompOneRequiredFlag] != nil || recipe != nil && !recipe.Changed; needed && !file.Changed {
+		return exitError{exitInvalid, fmt.Errorf("name the file: %s -f FILE", cmd.CommandPath())}
+	}
+	return nil
 }
 
 // fileFlags adds -f and -R.

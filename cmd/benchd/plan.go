@@ -73,7 +73,7 @@ at best (servers are up at once, loads end with their duration) and at worst (ev
 what exceeds limits of partition, QOS or account, and when Slurm would start the first job. Nothing is submitted.
 Exit code 1 when something cannot work.`,
 		Example: "  benchd plan -f sweep.yaml\n  benchd plan -f sweep.yaml -o json | jq .[0].worst.nodeHours",
-		Args:    cobra.NoArgs,
+		Args:    filesAlone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
 				return exitError{exitInvalid, fmt.Errorf("-o %s is not a form of output: use text or json", output)}

@@ -27,7 +27,7 @@ func newRenderCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render -f FILE",
 		Short: "Print the batch script, its sbatch command, the manifest and the servers' commands, without submitting",
-		Args:  cobra.NoArgs,
+		Args:  filesAlone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			docs, err := o.readManifests(cmd, files, recursive)
 			if err != nil {

@@ -109,6 +109,9 @@ func showReport(out io.Writer, run *api.BenchmarkRun, name string) error {
 	if !run.Status.Phase.Terminal() {
 		return fmt.Errorf("run %s has no report yet: it is %s: %s", run.Name, run.Status.Phase, run.Status.Message)
 	}
+	if run.Status.Folder == run.Name {
+		return exitError{exitInvalid, fmt.Errorf("%s holds no report: name the folder of an attempt, such as %s", run.Name, filepath.Join(run.Name, "attempt-1"))}
+	}
 	return fmt.Errorf("run %s left no report: %s; `benchd describe run %s` tells the story, `benchd logs %s` what its processes said",
 		run.Name, run.Status.Message, run.Name, run.Name)
 }

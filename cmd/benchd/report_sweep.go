@@ -155,7 +155,7 @@ func describeSweep(ctx context.Context, p func(string, ...any), c *client.Client
 		} else {
 			found += "; still looking"
 		}
-		p("Limit:\t%s %v", found, map[string]any(l.Values))
+		p("Limit:\t%s%s", found, report.Where(l.Values))
 	}
 	if st.Folder != "" {
 		p("Folder:\t%s", st.Folder)
@@ -169,7 +169,7 @@ func describeSweep(ctx context.Context, p func(string, ...any), c *client.Client
 		return err
 	}
 	for _, b := range result.Best {
-		p("Best so far:\t%s %.4g at %v", b.Metric, b.Value.Mean, map[string]any(result.Points[b.Point].Values))
+		p("Best so far:\t%s %.4g%s", b.Metric, b.Value.Mean, report.Where(result.Points[b.Point].Values))
 	}
 	for _, piece := range result.Guidance {
 		p("Guidance:\t%s", piece.Text)

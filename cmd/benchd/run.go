@@ -26,7 +26,7 @@ func newRunCommand(o *options) *cobra.Command {
 		Long: `Apply runs, follow them live and print their reports. The exit code says how they ended. Ctrl-C leaves them going and says
 how to come back. A file may hold a recipe. Flags for nodes, ports, timeout and monitoring win over what files say.`,
 		Example: "  benchd run -f run.yaml\n  benchd run --recipe recipe.yaml --server-nodes mel2001,mel2002 --client-nodes mel2003 --timeout 600",
-		Args:    cobra.NoArgs,
+		Args:    filesAlone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			docs, err := o.readManifests(cmd, append(files, settings.recipes...), recursive)
 			if err != nil {

@@ -163,6 +163,14 @@ const startTimeout = 15 * time.Second
 
 // detach starts a control plane in the background and waits until it answers.
 func detach(ctx context.Context, dir home.Dir, o serveOptions, say func(string, ...any)) error {
+	if c, err := connect(dir); err == nil && !o.takeOver && c.Ready(ctx) == nil {
+		owner, err := dir.Owner()
+		if err == nil && o.listen != "" && owner.URL != "https://"+o.listen {
+			return fmt.Errorf("a control plane runs already (process %d), and does not listen on %s: end it with `benchd stop` first; jobs go on", owner.PID, o.listen)
+		}
+		say("control plane runs already (process %d, log %s)", owner.PID, dir.Log())
+		return err
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find benchd's own executable: %w", err)

@@ -107,7 +107,7 @@ func TestSweepSharesAllocations(t *testing.T) {
 	wrong := newSweep("wrong", func(s *api.BenchmarkSweepSpec) {
 		s.Parameters = []api.ParameterSpec{{Path: "workload.lod.clients", Values: []any{1.0}}}
 	})
-	if _, _, err := p.api.Apply(t.Context(), wrong); err == nil || !strings.Contains(err.Error(), `unknown field "lod"`) {
+	if _, _, err := p.api.Apply(t.Context(), wrong); err == nil || !strings.Contains(err.Error(), `spec.parameters[0].path`) || !strings.Contains(err.Error(), `has no field "lod"; did you mean "load"?`) {
 		t.Errorf("a parameter that leads nowhere: %v", err)
 	}
 }
