@@ -33,9 +33,14 @@ type Trial struct {
 	// Ended is when the run did.
 	Ended   time.Time    `json:"ended,omitzero"`
 	Summary *api.Summary `json:"summary"`
+	// Own is what the run's report says beyond the summary; nil where it cannot be seen from here. Unread says why one that is there
+	// could not be read.
+	Own    *Own   `json:"-"`
+	Unread string `json:"-"`
 }
 
-// TrialOf takes from a run what is of interest to its sweep.
+// TrialOf takes from a run what is of interest to its sweep. It reads the run's report where that is within reach; a damaged one does
+// not keep the other trials from being told of.
 func TrialOf(run *api.BenchmarkRun) (Trial, error) {
 	t := Trial{
 		Run: run.Name, UID: string(run.UID), Point: run.Labels[api.LabelPoint], Control: run.Labels[api.LabelControl] != "",
@@ -55,6 +60,10 @@ func TrialOf(run *api.BenchmarkRun) (Trial, error) {
 	}
 	if o := run.Status.Outcome; o != nil && o.Result != api.ResultSucceeded {
 		t.Reason = o.Reason
+	}
+	own, err := ownOf(run)
+	if t.Own = own; err != nil {
+		t.Unread = err.Error()
 	}
 	return t, nil
 }
@@ -99,6 +108,8 @@ type Stat struct {
 	Mean float64   `json:"mean"`
 	CI95 *Interval `json:"ci95"`
 	N    int       `json:"n"`
+	// Own: there is one repeat, and the interval is that of its own report. It leaves out how repeats would differ.
+	Own bool `json:"own,omitempty"`
 }
 
 // PointResult is what the repeats of a point came to.
@@ -134,6 +145,8 @@ type Axis struct {
 	Values []any  `json:"values"`
 	// Numeric: all values are numbers.
 	Numeric bool `json:"numeric"`
+	// With are other numeric axes that grow with this one, value by value, as in a zip: what is seen along it may be due to them.
+	With []string `json:"with,omitempty"`
 	// field is the last part of the path, or the whole of it where another axis has the same last part.
 	field string
 }
@@ -204,10 +217,13 @@ func Sweep(s *api.BenchmarkSweep, trials []Trial) *SweepResult {
 	}
 	r.Axes = axesOf(s, r.Trials)
 	r.Points = pointsOf(r.Axes, r.Trials)
+	if s.Spec.Strategy != api.StrategyRandom { // a few points may be drawn in the same order by chance
+		tie(r.Axes, r.Points)
+	}
 	r.Drift = driftOf(r.Trials)
 	r.best(s)
 	r.Pareto = pareto(r.Points)
-	r.Scaling = scalings(r.Axes, r.Points)
+	r.Scaling = scalings(s, r.Axes, r.Points)
 	r.Guidance = r.guide()
 	return r
 }
@@ -342,7 +358,30 @@ func pointOf(repeats []*Trial) PointResult {
 	for name, values := range samples {
 		p.Metrics[name] = statOf(values)
 	}
+	if p.Measured == 1 {
+		p.ownIntervals(repeats)
+	}
 	return p
+}
+
+// ownIntervals gives the means of a point that was measured once the intervals of that run's own report.
+func (p *PointResult) ownIntervals(repeats []*Trial) {
+	i := slices.IndexFunc(repeats, func(t *Trial) bool { return t.Phase.Terminal() && t.Summary != nil })
+	t := repeats[i]
+	if t.Own == nil {
+		return
+	}
+	for name, s := range p.Metrics {
+		ci, has := t.Own.Intervals[name]
+		if tokens, known := t.Own.Intervals["outputTokenThroughput"]; name == "tokensPerGPU" && known {
+			n := float64(t.units())
+			ci, has = Interval{tokens[0] / n, tokens[1] / n}, true
+		}
+		if has {
+			s.CI95, s.Own = &ci, true
+			p.Metrics[name] = s
+		}
+	}
 }
 
 // statOf is the mean of repeats. Its interval is mean ± t(0.975, n−1) · s/√n, which takes repeats for independent and normal.

@@ -200,7 +200,7 @@ func (r *SweepResult) Markdown() string {
 	r.writeBest(p)
 	r.writeTable(p)
 	r.writeFindings(p)
-	p("Means are over repeats; intervals are of 95 %%, by Student's t, and say how well the mean is known if repeats are independent. Times are in seconds; – stands for a percentile with too few samples. tokensPerGPU is output tokens per second and %s of the servers, tokensPerUser is 1 / tpotP50.", r.PerWhat)
+	p("Means are over repeats; intervals are of 95 %%, by Student's t, and say how well the mean is known if repeats are independent. Those in brackets are of a point that was measured once: the run's own, by block bootstrap, which leave out how repeats would differ. Times are in seconds; – stands for a percentile with too few samples. tokensPerGPU is output tokens per second and %s of the servers, tokensPerUser is 1 / tpotP50.", r.PerWhat)
 	return b.String()
 }
 
@@ -321,6 +321,9 @@ func (r *SweepResult) writeFindings(p func(string, ...any)) {
 func statText(s Stat) string {
 	if s.CI95 == nil {
 		return fmt.Sprintf("%.4g", s.Mean)
+	}
+	if s.Own { // not symmetrical
+		return fmt.Sprintf("%.4g [%.4g, %.4g]", s.Mean, s.CI95[0], s.CI95[1])
 	}
 	half := (s.CI95[1] - s.CI95[0]) / 2
 	if half < 1e-6*math.Abs(s.Mean) {

@@ -53,6 +53,10 @@ type Piece struct {
 // best picks, of the points that do what is asked, those with the highest throughput.
 func (r *SweepResult) best(s *api.BenchmarkSweep) {
 	withSLO := s.Spec.Template.Spec.Workload.SLO != (api.SLOSpec{})
+	for i := range r.Points { // the SLO may be a parameter
+		_, told := r.Points[i].Metrics["goodputShare"]
+		withSLO = withSLO || told
+	}
 	r.Objective = fmt.Sprintf("not Invalid, at most %.3g %% of the requests failed", 100*(1-goodShare))
 	if withSLO {
 		r.Objective = fmt.Sprintf("not Invalid, at least %.3g %% of the requests met the SLO", 100*goodShare)
@@ -99,10 +103,13 @@ func dominates(a, b *PointResult) bool {
 }
 
 // counts are the fields whose number is of things that serve.
-var counts = []string{"nodes.servers.count", "nodes.servers.gpus", "service.replicas", "service.nodesPerReplica", "service.config.tensorParallelSize", "service.config.pipelineParallelSize", "service.config.dataParallelSize"}
+var counts = []string{"nodes.servers.count", "nodes.servers.gpus", "service.replicas", "service.nodesPerReplica", "service.config.tensorParallelSize", "service.config.pipelineParallelSize", "service.config.dataParallelSize", clientNodes}
+
+// clientNodes make load. Their number tells of the client and not of what serves.
+const clientNodes = "nodes.clients.count"
 
 // loads are the fields that say how much is asked for.
-var loads = []string{"workload.load.rate", "workload.load.clientsPerNode", "workload.load.requests", "nodes.clients.count"}
+var loads = []string{"workload.load.rate", "workload.load.clientsPerNode", "workload.load.requests", clientNodes}
 
 // along is the points along one axis, all else being equal; by index, in the order of the axis.
 type along struct {
@@ -141,31 +148,79 @@ func lines(axis *Axis, free []string, axes []Axis, points []PointResult) []along
 	return all
 }
 
-func scalings(axes []Axis, points []PointResult) []Scaling {
+// tie finds which numeric axes grow together, value by value.
+func tie(axes []Axis, points []PointResult) {
+	for i := range axes {
+		axes[i].With = nil
+		for j := range axes {
+			if i != j && axes[i].Numeric && axes[j].Numeric && len(axes[i].Values) == len(axes[j].Values) && growTogether(&axes[i], &axes[j], points) {
+				axes[i].With = append(axes[i].With, axes[j].Path)
+			}
+		}
+	}
+}
+
+// growTogether says whether the nth value of one axis always comes with the nth of the other.
+func growTogether(a, b *Axis, points []PointResult) bool {
+	place := func(axis *Axis, p *PointResult) int {
+		v, has := p.Values[axis.Path]
+		if !has {
+			return -1
+		}
+		return slices.IndexFunc(axis.Values, func(o any) bool { return compareValues(o, v) == 0 })
+	}
+	for i := range points {
+		if place(a, &points[i]) != place(b, &points[i]) {
+			return false
+		}
+	}
+	return len(points) > 1
+}
+
+// scalings are told once for counts that grow together. Load that grows along makes it weak scaling, or none.
+func scalings(s *api.BenchmarkSweep, axes []Axis, points []PointResult) []Scaling {
 	var all []Scaling
+	var told []string
+	add := func(axis *Axis, l along, kind string) {
+		if one, ok := scalingOf(axis, l, kind, points); ok {
+			all = append(all, one)
+		}
+	}
 	for i := range axes {
 		axis := &axes[i]
-		if !slices.Contains(counts, axis.Path) || !axis.Numeric {
+		if !slices.Contains(counts, axis.Path) || !axis.Numeric || slices.ContainsFunc(axis.With, func(w string) bool { return slices.Contains(told, w) }) {
 			continue
 		}
-		for _, l := range lines(axis, nil, axes, points) {
-			if s, ok := scalingOf(axis, l, "strong", points); ok {
-				all = append(all, s)
+		if axis.Path != clientNodes { // servers beside them are told of
+			told = append(told, axis.Path)
+		}
+		kind := "strong"
+		if axis.Path == clientNodes && closed(s) {
+			kind = "weak" // each client node brings its clients along
+		}
+		loaded := func(path string) bool { return slices.Contains(loads, path) }
+		if !slices.ContainsFunc(axis.With, loaded) {
+			for _, l := range lines(axis, axis.With, axes, points) {
+				add(axis, l, kind)
 			}
 		}
 		for _, load := range axes {
-			if !slices.Contains(loads, load.Path) {
+			if !loaded(load.Path) || load.Path == axis.Path || kind == "weak" {
 				continue
 			}
-			for _, l := range lines(axis, []string{load.Path}, axes, points) {
+			for _, l := range lines(axis, append([]string{load.Path}, axis.With...), axes, points) {
 				l.points = proportional(axis, load.Path, l.points, points)
-				if s, ok := scalingOf(axis, l, "weak", points); ok {
-					all = append(all, s)
-				}
+				add(axis, l, "weak")
 			}
 		}
 	}
 	return all
+}
+
+// closed says whether the load of a sweep's runs is so many clients, rather than a rate.
+func closed(s *api.BenchmarkSweep) bool {
+	pattern := s.Spec.Template.Spec.Workload.Load.Pattern
+	return pattern == "" || pattern == api.PatternClosed
 }
 
 // proportional keeps, of points along an axis, those whose load per count is that of the first one.
@@ -209,13 +264,13 @@ func (r *SweepResult) guide() []Piece {
 	pieces := []Piece{}
 	for i := range r.Axes {
 		if axis := &r.Axes[i]; axis.Numeric && slices.Contains(loads, axis.Path) {
-			for _, l := range lines(axis, nil, r.Axes, r.Points) {
+			for _, l := range lines(axis, axis.With, r.Axes, r.Points) {
 				pieces = append(pieces, r.alongLoad(axis, l)...)
 			}
 		}
 	}
 	for _, s := range r.Scaling {
-		if last := s.Steps[len(s.Steps)-1]; last.Efficiency < poorEfficiency {
+		if last := s.Steps[len(s.Steps)-1]; last.Efficiency < poorEfficiency && s.Path != clientNodes {
 			pieces = append(pieces, Piece{
 				Kind:     "ScalesPoorly",
 				Text:     fmt.Sprintf("%s from %v to %v brings %.2f times the throughput, %.0f %% of what would be even%s: the load may be too small for it, or it waits for the network", lastField(s.Path), s.Steps[0].Count, last.Count, last.Speedup, 100*last.Efficiency, Where(s.Others)),
@@ -224,7 +279,9 @@ func (r *SweepResult) guide() []Piece {
 		}
 	}
 	pieces = append(pieces, r.byReason("ClientLimited", "the client was the bottleneck of these points: give it more nodes (nodes.clients.count) or CPUs, and repeat them", "load engine on", "the client on", "the client lagged")...)
+	pieces = append(pieces, r.warmups()...)
 	pieces = append(pieces, r.byReason("Unsteady", "the measured window of these points was not one state: a longer workload.warmup or workload.duration would tell more", "unsteady:")...)
+	pieces = append(pieces, r.unread()...)
 	if d := r.Drift; d != nil && math.Abs(d.Throughput) > 0.05 {
 		pieces = append(pieces, Piece{
 			Kind: "Drift", Text: fmt.Sprintf("the control run changed by %+.1f %% in throughput from first to last: the machine was not the same throughout, so compare neighbours in time alone", 100*d.Throughput),
@@ -238,7 +295,8 @@ func (r *SweepResult) guide() []Piece {
 func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
 	var pieces []Piece
 	value := func(i int) float64 { v, _ := r.Points[i].Values[axis.Path].(float64); return v }
-	for n := 1; n < len(l.points); n++ {
+	alone := !slices.ContainsFunc(axis.With, func(w string) bool { return !slices.Contains(loads, w) }) // else more than the load changes
+	for n := 1; alone && n < len(l.points); n++ {
 		a, b := l.points[n-1], l.points[n]
 		more := value(b)/value(a) - 1
 		gain := r.Points[b].metric("outputTokenThroughput")/r.Points[a].metric("outputTokenThroughput") - 1
@@ -288,14 +346,41 @@ func (r *SweepResult) byReason(kind, text string, phrases ...string) []Piece {
 			}
 		}
 	}
+	return pieceOf(kind, text, "points", evidence)
+}
+
+// pieceOf is a piece with the first of its evidence; without any there is none.
+func pieceOf(kind, text, what string, evidence []string) []Piece {
 	if len(evidence) == 0 {
 		return nil
 	}
 	const shown = 10
 	if more := len(evidence) - shown; more > 0 {
-		evidence = append(evidence[:shown], fmt.Sprintf("and %d more points", more))
+		evidence = append(evidence[:shown], fmt.Sprintf("and %d more %s", more, what))
 	}
 	return []Piece{{Kind: kind, Text: text, Evidence: evidence}}
+}
+
+// warmups names the runs whose measured window began before things had settled.
+func (r *SweepResult) warmups() []Piece {
+	var evidence []string
+	for i := range r.Trials {
+		if t := &r.Trials[i]; t.Own != nil && t.Own.Opening != 0 {
+			evidence = append(evidence, fmt.Sprintf("%s: output of the first %g s %+.0f %% against the rest", t.Run, t.Own.OpeningSeconds, 100*t.Own.Opening))
+		}
+	}
+	return pieceOf("WarmupTooShort", "the measured window of these runs began before output had settled, and was steady from then on: a longer workload.warmup would leave that out", "runs", evidence)
+}
+
+// unread names the runs whose reports are damaged: their intervals are missing.
+func (r *SweepResult) unread() []Piece {
+	var evidence []string
+	for i := range r.Trials {
+		if t := &r.Trials[i]; t.Unread != "" {
+			evidence = append(evidence, t.Run+": "+t.Unread)
+		}
+	}
+	return pieceOf("ReportUnread", "the reports of these runs could not be read, so that their own intervals are missing: `benchd report RUN --again DIR` makes them again from the records", "runs", evidence)
 }
 
 // evidence names the runs of a point and what was measured.

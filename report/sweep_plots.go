@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/palette/moreland"
@@ -30,15 +31,13 @@ func (r *SweepResult) plots() (map[string][]byte, error) {
 		if !axis.Numeric {
 			continue
 		}
-		for name, f := range map[string]figure{
-			"throughput": {"output tokens/s", "outputTokenThroughput", 1}, "latency": {"TTFT p50 in ms", "ttftP50", 1000},
-		} {
-			if err := r.linePlot(files, name+"-over-"+axis.field+".svg", axis, f); err != nil {
+		for name, f := range map[string]figure{"throughput": {"output tokens/s", "outputTokenThroughput", 1}, "latency": r.latency()} {
+			if err := r.linePlot(files, name+"-over-"+axis.file()+".svg", axis, f); err != nil {
 				return nil, err
 			}
 		}
 		for j := i + 1; j < len(r.Axes); j++ {
-			if other := &r.Axes[j]; other.Numeric {
+			if other := &r.Axes[j]; other.Numeric && !slices.Contains(axis.With, other.Path) {
 				if err := r.heatMap(files, axis, other); err != nil {
 					return nil, err
 				}
@@ -46,6 +45,46 @@ func (r *SweepResult) plots() (map[string][]byte, error) {
 		}
 	}
 	return files, r.paretoPlot(files)
+}
+
+// latency is the time to the first token, or to the last one where answers came in one piece.
+func (r *SweepResult) latency() figure {
+	for i := range r.Points {
+		if _, has := r.Points[i].Metrics["ttftP50"]; has {
+			return figure{"TTFT p50 in ms", "ttftP50", 1000}
+		}
+	}
+	return figure{"E2E latency p50 in ms", "e2eP50", 1000}
+}
+
+// units of axes, as far as a path does not say them.
+var units = map[string]string{
+	"workload.load.rate": "requests/s", "workload.load.clientsPerNode": "concurrent clients per node", "workload.load.maxConcurrency": "requests in flight",
+	"workload.load.requests": "requests", "workload.prompts.tokens": "tokens", "workload.output.tokens": "tokens",
+	"nodes.servers.count": "nodes", clientNodes: "nodes", "nodes.servers.gpus": "GPUs per node", "service.replicas": "servers",
+	"service.nodesPerReplica": "nodes per server", "service.config.maxModelLen": "tokens", "service.config.gpuMemoryUtilization": "share of the memory",
+}
+
+// label is what stands at the axis: path, unit, and what grows with it.
+func (a *Axis) label() string {
+	label := a.Path
+	if unit, has := units[a.Path]; has {
+		label += " in " + unit
+	}
+	if len(a.With) > 0 {
+		label += ", with " + strings.Join(a.With, ", ")
+	}
+	return label
+}
+
+// file is the axis's name as part of a file's name: keys of maps, such as those of container.env, may hold anything.
+func (a *Axis) file() string {
+	return strings.TrimLeft(strings.Map(func(c rune) rune {
+		if c == '.' || c == '_' || c == '-' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {
+			return c
+		}
+		return '-'
+	}, a.field), ".")
 }
 
 // figure says what is drawn: a metric, in another unit.
@@ -92,7 +131,7 @@ type curve struct {
 // curves are the lines of a metric along an axis, one for each combination of the other axes.
 func (r *SweepResult) curves(axis *Axis, f figure) []curve {
 	var all []curve
-	for _, l := range lines(axis, nil, r.Axes, r.Points) {
+	for _, l := range lines(axis, axis.With, r.Axes, r.Points) {
 		c := curve{label: valuesText(l.others)}
 		for _, i := range l.points {
 			s, has := r.Points[i].Metrics[f.metric]
@@ -102,7 +141,7 @@ func (r *SweepResult) curves(axis *Axis, f figure) []curve {
 			}
 			e := struct{ Low, High float64 }{}
 			if s.CI95 != nil {
-				e.Low, e.High = (s.Mean-max(0, s.CI95[0]))*f.scale, (s.CI95[1]-s.Mean)*f.scale
+				e.Low, e.High = max(0, s.Mean-max(0, s.CI95[0]))*f.scale, max(0, s.CI95[1]-s.Mean)*f.scale
 			}
 			c.XYs = append(c.XYs, plotter.XY{X: x, Y: s.Mean * f.scale})
 			c.YErrors = append(c.YErrors, e)
@@ -119,7 +158,7 @@ func (r *SweepResult) linePlot(files map[string][]byte, name string, axis *Axis,
 	if len(all) == 0 {
 		return nil
 	}
-	p := newPlot(r.Sweep, axis.Path, f.label)
+	p := newPlot(r.Sweep, axis.label(), f.label)
 	var xs, ys []float64
 	for _, c := range all {
 		for _, at := range c.XYs {
@@ -209,7 +248,7 @@ func (r *SweepResult) heatMap(files map[string][]byte, x, y *Axis) error {
 	if !(most > least) {
 		return nil // one value, or none: nothing to see
 	}
-	p := newPlot(fmt.Sprintf("%s: output tokens/s, %.4g to %.4g", r.Sweep, least, most), x.Path, y.Path)
+	p := newPlot(fmt.Sprintf("%s: output tokens/s, %.4g to %.4g", r.Sweep, least, most), x.label(), y.label())
 	colours := moreland.SmoothBlueRed()
 	colours.SetMin(least)
 	colours.SetMax(most)
@@ -233,7 +272,7 @@ func (r *SweepResult) heatMap(files map[string][]byte, x, y *Axis) error {
 		numbers.TextStyle[i].XAlign, numbers.TextStyle[i].YAlign = draw.XCenter, draw.YCenter
 	}
 	p.Add(numbers)
-	return save(files, "heatmap-"+x.field+"-"+y.field+".svg", p)
+	return save(files, "heatmap-"+x.file()+"-"+y.file()+".svg", p)
 }
 
 func namesOf(a *Axis) plot.ConstantTicks {
