@@ -114,7 +114,7 @@ func (f *ownFile) opening() (share, seconds float64) {
 	opening, rest := values[from:from+first], values[from+first:to]
 	const limit, errorsApart = 0.10, 3
 	level := average(rest)
-	if level <= 0 || trend(rest, s.StepSeconds).moves(limit) {
+	if level <= 0 {
 		return 0, 0
 	}
 	scatter := 0.0
@@ -123,6 +123,9 @@ func (f *ownFile) opening() (share, seconds float64) {
 	}
 	difference := average(opening) - level
 	if math.Abs(difference) <= max(limit*level, errorsApart*math.Sqrt(scatter/float64(first))) {
+		return 0, 0
+	}
+	if trend(rest, s.StepSeconds).moves(limit) { // last, for it takes all pairs
 		return 0, 0
 	}
 	return difference / level, float64(first) * s.StepSeconds

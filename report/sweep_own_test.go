@@ -119,8 +119,10 @@ func TestOpening(t *testing.T) {
 		"drifts all on": {series(60, func(i int) float64 { return 50 + float64(i) }), api.PatternClosed, ""},
 		"a ramp":        {series(60, func(i int) float64 { return map[bool]float64{true: 50, false: 100}[i < 12] }), api.PatternRamp, ""},
 		"too short":     {series(12, func(i int) float64 { return map[bool]float64{true: 50, false: 100}[i < 3] }), api.PatternClosed, ""},
-		"chance":        {series(60, func(i int) float64 { return 100 + 80*float64(i%2) - 40*float64(i%4/3) }), api.PatternClosed, ""},
-		"nothing":       {nil, api.PatternClosed, ""},
+		"chance": {series(60, func(i int) float64 {
+			return 100 + 100*float64(i%7/6) - 20*float64(i%13/12) - 40*map[bool]float64{true: 1}[i < 3]
+		}), api.PatternClosed, ""},
+		"nothing": {nil, api.PatternClosed, ""},
 	} {
 		run := aReportedRun(t, "r", 1, tc.series)
 		run.Spec.Workload.Load.Pattern = tc.pattern
