@@ -33,7 +33,7 @@ figures as SVG.`,
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if kind, names, err := objectArgs(args); err == nil && kind == api.KindBenchmarkSweep && len(names) == 1 {
-				return o.reportSweep(cmd, names[0], sweepReport{format, output, plots, files})
+				return o.reportSweep(cmd, names[0], sweepReport{format: format, output: output, plots: plots, again: again, files: files})
 			}
 			if plots != "" {
 				return exitError{exitInvalid, errors.New("--plots is for sweeps: name one, as in sweep/my-sweep")}

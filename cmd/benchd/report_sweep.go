@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
@@ -23,8 +23,8 @@ var sweepFormats = map[string]string{"md": report.SweepMD, "json": report.SweepJ
 
 // sweepReport is what `benchd report sweep/NAME` was asked for.
 type sweepReport struct {
-	format, output, plots string
-	files                 bool
+	format, output, plots, again string
+	files                        bool
 }
 
 // reportSweep computes a sweep's results from its runs as they are now, and shows them.
@@ -33,17 +33,20 @@ func (o *options) reportSweep(cmd *cobra.Command, name string, ask sweepReport) 
 	if !known {
 		return exitError{exitInvalid, fmt.Errorf("format %q is not known for a sweep: use md, json, csv, trials-csv or trials-json", ask.format)}
 	}
+	if ask.again != "" {
+		return exitError{exitInvalid, errors.New("--again is for runs: a sweep's results are computed from its runs each time")}
+	}
 	c, err := connectRunning(cmd.Context(), o.home)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	sweep, result, err := sweepResult(cmd.Context(), c, o.namespace, name)
+	if ask.files {
+		return listSweepFiles(cmd, c, o.namespace, name, ask.output)
+	}
+	_, result, err := sweepResult(cmd.Context(), c, o.namespace, name)
 	if err != nil {
 		return err
-	}
-	if ask.files {
-		return listSweepFiles(cmd.OutOrStdout(), sweep)
 	}
 	contents, err := result.Files()
 	if err != nil {
@@ -56,35 +59,44 @@ func (o *options) reportSweep(cmd *cobra.Command, name string, ask sweepReport) 
 	if err != nil {
 		return err
 	}
+	if result.Measured == 0 { // a table without rows does not say so
+		note(cmd)("sweep %s has measured nothing yet: %d runs, %d of them failed, %d have not ended", name, result.Total, result.Failed, result.Open)
+	}
 	_, err = out.Write(contents[file])
 	return errors.Join(err, closeOutput())
 }
 
-// sweepResult computes the results of a sweep.
-func sweepResult(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkSweep, *report.SweepResult, error) {
+func getSweep(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkSweep, error) {
 	obj, err := c.Get(ctx, api.KindBenchmarkSweep, namespace, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	sweep, ok := obj.(*api.BenchmarkSweep)
 	if !ok {
-		return nil, nil, fmt.Errorf("sweep %s is a %T", name, obj)
+		return nil, fmt.Errorf("sweep %s is a %T", name, obj)
 	}
-	list, err := c.List(ctx, api.KindBenchmarkRun, client.ListOptions{Namespace: namespace, LabelSelector: api.LabelSweep + "=" + name})
+	return sweep, nil
+}
+
+// sweepResult computes the results of a sweep from the runs that it owns; others may have its label.
+func sweepResult(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkSweep, *report.SweepResult, error) {
+	sweep, err := getSweep(ctx, c, namespace, name)
 	if err != nil {
 		return nil, nil, err
 	}
 	var trials []report.Trial
-	for _, obj := range list.Items {
+	var unread error
+	opts := client.ListOptions{Namespace: namespace, LabelSelector: api.LabelSweep + "=" + name}
+	_, err = c.Each(ctx, api.KindBenchmarkRun, opts, func(obj api.Object) {
 		run, ok := obj.(*api.BenchmarkRun)
-		if !ok {
-			continue
+		if !ok || !metav1.IsControlledBy(run, sweep) {
+			return
 		}
 		t, err := report.TrialOf(run)
-		if err != nil {
-			return nil, nil, err
-		}
-		trials = append(trials, t)
+		trials, unread = append(trials, t), errors.Join(unread, err)
+	})
+	if err = errors.Join(err, unread); err != nil {
+		return nil, nil, fmt.Errorf("read the runs of sweep %s: %w", name, err)
 	}
 	return sweep, report.Sweep(sweep, trials), nil
 }
@@ -112,67 +124,25 @@ func writePlots(say func(string, ...any), dir string, contents map[string][]byte
 }
 
 // listSweepFiles lists what the control plane keeps in the sweep's folder.
-func listSweepFiles(out io.Writer, sweep *api.BenchmarkSweep) error {
+func listSweepFiles(cmd *cobra.Command, c *client.Client, namespace, name, output string) error {
+	sweep, err := getSweep(cmd.Context(), c, namespace, name)
+	if err != nil {
+		return err
+	}
 	if sweep.Status.Folder == "" {
 		return fmt.Errorf("sweep %s has no files yet: they are written as its runs end (%s)", sweep.Name, sweep.Status.Message)
 	}
 	files, err := report.List(sweep.Status.Folder)
 	if err != nil {
-		return err
+		return fmt.Errorf("list the files of sweep %s: %w", name, err)
 	}
-	for _, f := range files {
-		if _, err := fmt.Fprintf(out, "%s  %10d  %s\n", f.SHA256, f.Size, f.Path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// describeSweep tells a sweep's story: how far it is, what it found, what keeps it.
-func describeSweep(ctx context.Context, p func(string, ...any), c *client.Client, s *api.BenchmarkSweep) error {
-	st := &s.Status
-	p("Phase:\t%s", st.Phase)
-	p("Message:\t%s", st.Message)
-	p("Runs:\t%d: %d succeeded, %d failed, %d cancelled, %d to go", st.Total, st.Succeeded, st.Failed, st.Cancelled, st.Total-st.Ended())
-	p("Allocations:\t%d made, at most %d at once; %.4g node-hours by those that have ended", st.AllocationsMade, s.Spec.Parallelism, st.NodeHours)
-	if st.QueueWait != nil {
-		p("Queue:\tthe last job waited %s", st.QueueWait.Duration)
-	}
-	p("Strategy:\t%s, order %s, %d repeats", s.Spec.Strategy, s.Spec.Order, s.Spec.Repeats)
-	for _, param := range s.Spec.Parameters {
-		p("Parameter:\t%s: %v", param.Path, param.Values)
-	}
-	for _, point := range st.StoppedPoints {
-		p("Stopped point:\t%s: %d of its runs failed", point, st.FailedPoints[point])
-	}
-	for _, l := range st.Limits {
-		found := "nothing passed yet"
-		if l.Passed != nil {
-			found = fmt.Sprintf("%s = %v passed (run %s)", s.Spec.Search.Path, *l.Passed, l.Run)
-		}
-		if l.Done {
-			found += "; " + l.Why
-		} else {
-			found += "; still looking"
-		}
-		p("Limit:\t%s%s", found, report.Where(l.Values))
-	}
-	if st.Folder != "" {
-		p("Folder:\t%s", st.Folder)
-	}
-	describeConditions(p, st.Conditions)
-	if st.Ended() == 0 {
-		return nil
-	}
-	_, result, err := sweepResult(ctx, c, s.Namespace, s.Name)
+	out, closeOutput, err := openOutput(cmd, output)
 	if err != nil {
 		return err
 	}
-	for _, b := range result.Best {
-		p("Best so far:\t%s %.4g%s", b.Metric, b.Value.Mean, report.Where(result.Points[b.Point].Values))
+	for _, f := range files {
+		_, e := fmt.Fprintf(out, "%s  %10d  %s\n", f.SHA256, f.Size, f.Path)
+		err = errors.Join(err, e)
 	}
-	for _, piece := range result.Guidance {
-		p("Guidance:\t%s", piece.Text)
-	}
-	return nil
+	return errors.Join(err, closeOutput())
 }
