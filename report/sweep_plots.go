@@ -116,6 +116,15 @@ func scaleAxis(a *plot.Axis, values []float64, times float64) {
 	}
 }
 
+// margin is how much room there is beyond the outermost values, as a share of their range.
+const margin = 0.04
+
+// widen a linear axis, so that marks at its ends are drawn whole.
+func widen(a *plot.Axis) {
+	room := margin * (a.Max - a.Min)
+	a.Min, a.Max = a.Min-room, a.Max+room
+}
+
 // bars are points with the intervals of their means.
 type bars struct {
 	plotter.XYs
@@ -195,6 +204,10 @@ func (r *SweepResult) linePlot(files map[string][]byte, name string, axis *Axis,
 	}
 	if !logarithmic {
 		p.Y.Min = min(0, p.Y.Min)
+		p.Y.Max += margin * (p.Y.Max - p.Y.Min)
+	}
+	if _, is := p.X.Scale.(plot.LogScale); !is {
+		widen(&p.X)
 	}
 	return save(files, name, p)
 }
@@ -312,6 +325,9 @@ func (r *SweepResult) paretoPlot(files map[string][]byte) error {
 		p.Add(curve, marks)
 		p.Legend.Add("Pareto front", curve, marks)
 	}
+	p.Legend.Left, p.Legend.XOffs = false, 0 // a front falls from left to right
+	widen(&p.X)
+	widen(&p.Y)
 	return save(files, "pareto.svg", p)
 }
 
