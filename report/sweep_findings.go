@@ -79,27 +79,31 @@ func (r *SweepResult) best(s *api.BenchmarkSweep) {
 	}
 }
 
-// pareto are the points that no other one beats in tokens per GPU and tokens per user at once, from the fastest for one user on.
+// pareto are the points that no other one beats in tokens per GPU and tokens per user at once, from the fastest for one user on. From
+// there the front is where tokens per GPU reach a new height; equal points are on it together.
 func pareto(points []PointResult) []int {
-	var front []int
+	type at struct {
+		point     int
+		gpu, user float64
+	}
+	var all []at
 	for i := range points {
-		if math.IsNaN(points[i].metric("tokensPerGPU")) || math.IsNaN(points[i].metric("tokensPerUser")) || points[i].Verdict == Invalid {
-			continue
-		}
-		if !slices.ContainsFunc(points, func(other PointResult) bool { return dominates(&other, &points[i]) }) {
-			front = append(front, i)
+		p := at{i, points[i].metric("tokensPerGPU"), points[i].metric("tokensPerUser")}
+		if !math.IsNaN(p.gpu) && !math.IsNaN(p.user) && points[i].Verdict != Invalid {
+			all = append(all, p)
 		}
 	}
-	slices.SortStableFunc(front, func(a, b int) int {
-		return cmp.Compare(points[b].metric("tokensPerUser"), points[a].metric("tokensPerUser"))
+	slices.SortStableFunc(all, func(a, b at) int {
+		return cmp.Or(cmp.Compare(b.user, a.user), cmp.Compare(b.gpu, a.gpu))
 	})
+	var front []int
+	last := at{gpu: math.Inf(-1)}
+	for _, p := range all {
+		if p.gpu > last.gpu || p.gpu == last.gpu && p.user == last.user {
+			front, last = append(front, p.point), p
+		}
+	}
 	return front
-}
-
-// dominates says whether a is at least as good as b in both, and better in one.
-func dominates(a, b *PointResult) bool {
-	ag, au, bg, bu := a.metric("tokensPerGPU"), a.metric("tokensPerUser"), b.metric("tokensPerGPU"), b.metric("tokensPerUser")
-	return a.Verdict != Invalid && ag >= bg && au >= bu && (ag > bg || au > bu)
 }
 
 // counts are the fields whose number is of things that serve.
@@ -162,19 +166,29 @@ func tie(axes []Axis, points []PointResult) {
 
 // growTogether says whether the nth value of one axis always comes with the nth of the other.
 func growTogether(a, b *Axis, points []PointResult) bool {
-	place := func(axis *Axis, p *PointResult) int {
-		v, has := p.Values[axis.Path]
-		if !has {
-			return -1
-		}
-		return slices.IndexFunc(axis.Values, func(o any) bool { return compareValues(o, v) == 0 })
-	}
+	first, second := a.places(), b.places()
 	for i := range points {
-		if place(a, &points[i]) != place(b, &points[i]) {
+		if first(&points[i]) != second(&points[i]) {
 			return false
 		}
 	}
 	return len(points) > 1
+}
+
+// places gives which of the axis's values a point has; -1 when it has none.
+func (a *Axis) places() func(*PointResult) int {
+	index := make(map[string]int, len(a.Values))
+	for i, v := range a.Values {
+		index[text(v)] = i
+	}
+	return func(p *PointResult) int {
+		if v, has := p.Values[a.Path]; has {
+			if i, known := index[text(v)]; known {
+				return i
+			}
+		}
+		return -1
+	}
 }
 
 // scalings are told once for counts that grow together. Load that grows along makes it weak scaling, or none.

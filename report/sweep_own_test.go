@@ -267,3 +267,31 @@ func BenchmarkTrialOf(b *testing.B) {
 		trialOf(b, run)
 	}
 }
+
+// The control plane computes a sweep's results again and again while it goes on: of 5,000 points drawn at random, none of which shares a
+// value with another one, and of a zip.
+func BenchmarkSweepOf5000(b *testing.B) {
+	for name, strategy := range map[string]api.Strategy{"random": api.StrategyRandom, "zip": api.StrategyZip} {
+		var trials []Trial
+		for i := range 5000 {
+			n := float64(i)
+			y := n
+			if strategy == api.StrategyRandom {
+				y = math.Mod(n*0.618, 1)
+			}
+			trials = append(trials, aTrial(api.Values{rateConst: n, "workload.prompts.tokens": y}, 1, func(tr *Trial) {
+				tr.Summary.OutputTokenThroughput, tr.Summary.TPOTP50 = 100+math.Sin(n), 0.01+0.001*math.Cos(n)
+			}))
+		}
+		s := aSweepOf(rateConst, "workload.prompts.tokens")
+		s.Spec.Strategy = strategy
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Sweep(s, trials).Files(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -235,8 +235,14 @@ func (g *grid) Z(c, r int) float64 { return g.z[r][c] }
 func (g *grid) X(c int) float64    { return float64(c) }
 func (g *grid) Y(r int) float64    { return float64(r) }
 
+// maxCells along an axis of a heat map: numbers in more cannot be read, and points drawn at random have a value of their own each.
+const maxCells = 32
+
 // heatMap draws throughput over two axes; where further ones vary, the best of them.
 func (r *SweepResult) heatMap(files map[string][]byte, x, y *Axis) error {
+	if len(x.Values) > maxCells || len(y.Values) > maxCells {
+		return nil
+	}
 	g := &grid{columns: len(x.Values), rows: len(y.Values)}
 	for range y.Values {
 		row := make([]float64, len(x.Values))
@@ -246,10 +252,10 @@ func (r *SweepResult) heatMap(files map[string][]byte, x, y *Axis) error {
 		g.z = append(g.z, row)
 	}
 	least, most := math.Inf(1), math.Inf(-1)
+	column, row := x.places(), y.places()
 	for i := range r.Points {
 		v := r.Points[i].metric("outputTokenThroughput")
-		c := slices.IndexFunc(x.Values, func(a any) bool { return compareValues(a, r.Points[i].Values[x.Path]) == 0 })
-		w := slices.IndexFunc(y.Values, func(a any) bool { return compareValues(a, r.Points[i].Values[y.Path]) == 0 })
+		c, w := column(&r.Points[i]), row(&r.Points[i])
 		if c < 0 || w < 0 || math.IsNaN(v) {
 			continue
 		}

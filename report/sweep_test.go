@@ -111,6 +111,12 @@ func TestSweepResultHolds(t *testing.T) {
 	})
 }
 
+// dominates says whether a is at least as good as b in both, and better in one.
+func dominates(a, b *PointResult) bool {
+	ag, au, bg, bu := a.metric("tokensPerGPU"), a.metric("tokensPerUser"), b.metric("tokensPerGPU"), b.metric("tokensPerUser")
+	return a.Verdict != Invalid && ag >= bg && au >= bu && (ag > bg || au > bu)
+}
+
 func wellFormed(t *rapid.T, name string, data []byte) {
 	dec := xml.NewDecoder(bytes.NewReader(data))
 	for {
