@@ -58,8 +58,10 @@ for to their end, the exit code tells how they ended. A sweep that a limit or it
 				if err != nil {
 					return err
 				}
-				say(cmd)("%s/%s %s", word(kind), name, condition)
-				if condition == "end" {
+				if condition != "end" {
+					say(cmd)("%s/%s %s", word(kind), name, condition)
+				} else {
+					say(cmd)("%s/%s has ended: %s", word(kind), name, w.phase)
 					if err := w.outcome(); err != nil {
 						return err
 					}
