@@ -210,6 +210,11 @@ func awaitChange(ctx context.Context, c *client.Client, kind, namespace, name st
 
 func getRun(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkRun, error) {
 	obj, err := c.Get(ctx, api.KindBenchmarkRun, namespace, name)
+	if apierrors.IsNotFound(err) {
+		if _, other := c.Get(ctx, api.KindBenchmarkSweep, namespace, name); other == nil {
+			return nil, fmt.Errorf("%w, but there is a sweep of that name: write sweep/%s", err, name)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
