@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,14 +147,12 @@ func describeSweep(ctx context.Context, p func(string, ...any), c *client.Client
 		p("Stopped point:\t%s: %d of its runs failed", point, st.FailedPoints[point])
 	}
 	for _, l := range st.Limits {
-		found := "nothing passed yet"
-		if l.Passed != nil {
-			found = fmt.Sprintf("%s = %v passed (run %s)", s.Spec.Search.Path, *l.Passed, l.Run)
-		}
+		found := "still looking"
 		if l.Done {
-			found += "; " + l.Why
-		} else {
-			found += "; still looking"
+			found = "nothing passed; " + l.Why
+		}
+		if l.Passed != nil {
+			found = fmt.Sprintf("%s = %v passed (run %s); ", s.Spec.Search.Path, *l.Passed, l.Run) + cmp.Or(l.Why, "still looking")
 		}
 		p("Limit:\t%s%s", found, report.Where(l.Values))
 	}
