@@ -52,28 +52,25 @@ func (r *scheduleReconciler) reconcile(ctx context.Context, key types.Namespaced
 	if !due.Next.IsZero() && !s.Spec.Suspend {
 		s.Status.NextScheduleTime = &metav1.Time{Time: due.Next}
 	}
-	if s.Spec.Suspend {
+	switch c := meta.FindStatusCondition(s.Status.Conditions, api.ConditionReady); {
+	case s.Spec.Suspend:
 		// Times that come meanwhile are not made up for.
 		if !due.At.IsZero() {
 			s.Status.LastScheduleTime = &metav1.Time{Time: due.At}
 		}
 		s.Status.Message = "suspended"
 		ready(s, metav1.ConditionFalse, "Suspended", "nothing is made until it is resumed")
-		return result{}, r.write(ctx, s, nil, nil)
-	}
-	// A template that was found invalid stays so until it is changed, or something could be made of it.
-	if c := meta.FindStatusCondition(s.Status.Conditions, api.ConditionReady); c == nil || c.Reason != "TemplateInvalid" || s.Status.ObservedGeneration != s.Generation {
+	case c == nil || c.Reason != "TemplateInvalid" || s.Status.ObservedGeneration != s.Generation:
+		// A template that was found invalid stays so until it is changed, or something could be made of it.
 		ready(s, metav1.ConditionTrue, "Scheduled", "something is made at the next time of the line")
 	}
-	if !due.At.IsZero() {
-		if err := r.act(ctx, s, due, now); err != nil {
-			return result{}, err
-		}
-	} else if err := r.write(ctx, s, nil, nil); err != nil {
-		return result{}, err
+	if !s.Spec.Suspend && !due.At.IsZero() {
+		err = r.act(ctx, s, due, now)
+	} else {
+		err = r.write(ctx, s, nil, nil)
 	}
-	if due.Next.IsZero() {
-		return result{}, nil
+	if err != nil || due.Next.IsZero() {
+		return result{}, err
 	}
 	return result{after: min(maxTimer, max(time.Millisecond, due.Next.Sub(r.now())))}, nil
 }
@@ -106,7 +103,11 @@ func (r *scheduleReconciler) act(ctx context.Context, s *api.BenchmarkSchedule, 
 		}
 	}
 	made := r.make(s, due.At)
-	if errs := append(api.Validate(made), r.admit(made)...); len(errs) > 0 {
+	errs := api.Validate(made)
+	if len(errs) == 0 { // what is wrong in its shape is not computed with
+		errs = r.admit(made)
+	}
+	if len(errs) > 0 {
 		ready(s, metav1.ConditionFalse, "TemplateInvalid", errs.ToAggregate().Error())
 		return leave("TemplateInvalid", "%s was left out: %s", due.At.Format(time.DateTime), errs.ToAggregate().Error())
 	}

@@ -273,7 +273,11 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 				st.Limits = nil // asked anew of what was measured
 			}
 			st.ObservedGeneration = s.Generation
-			if err := tx.Event(s, api.EventNormal, "Expanded", fmt.Sprintf("%d runs", st.Total)); err != nil {
+			message := fmt.Sprintf("%d runs", st.Total)
+			if s.Spec.Strategy == api.StrategySearch {
+				message += " so far: the search makes one after the other"
+			}
+			if err := tx.Event(s, api.EventNormal, "Expanded", message); err != nil {
 				return err
 			}
 			return settle(tx, s)

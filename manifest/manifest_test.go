@@ -72,6 +72,9 @@ func TestReadErrors(t *testing.T) {
 			`r.yaml:7:5: spec.workload.durration: unknown field; did you mean "duration"?`,
 			`r.yaml:7:16: spec.workload.duration: 60 is a number, wants a time: say 60s`,
 		}},
+		"a schedule's template, as Kubernetes has it": {"apiVersion: benchd.dev/v1alpha1\nkind: BenchmarkSchedule\nmetadata: {name: s}\nspec:\n  schedule: \"@daily\"\n  template:\n    spec: {}\n", []string{
+			`r.yaml:7:5: spec.template.spec: unknown field; it belongs to spec or spec.template.sweep.template.spec; spec.template has labels, run, sweep`,
+		}},
 		"a field on the wrong level": {head + "spec:\n  duration: 5m\n  service: {name: dummy}\n  count: 2\n", []string{
 			`r.yaml:5:3: spec.duration: unknown field; it belongs to spec.workload.duration`,
 			`r.yaml:7:3: spec.count: unknown field; it belongs to spec.nodes.clients.count, spec.nodes.monitors.count or spec.nodes.servers.count`,

@@ -75,6 +75,9 @@ func (o *object) convertMap(n *node, s *jsonschema.Schema, path string) map[stri
 	return object
 }
 
+// maxListed is how many fields are listed beside where an unknown one belongs.
+const maxListed = 4
+
 // unknownField reports a field that the schema does not have. It returns the name of the field beside it that was
 // likely meant, if that is free, so that what was written there is checked as well.
 func (o *object) unknownField(n *node, s *jsonschema.Schema, path string, k key) string {
@@ -96,7 +99,11 @@ func (o *object) unknownField(n *node, s *jsonschema.Schema, path string, k key)
 	}
 	switch {
 	case len(elsewhere) > 0:
-		o.report(at, "", "unknown field; it belongs to "+orList(elsewhere))
+		detail := "unknown field; it belongs to " + orList(elsewhere)
+		if path != "" && len(here) > 0 && len(here) <= maxListed {
+			detail += "; " + path + " has " + strings.Join(here, ", ")
+		}
+		o.report(at, "", detail)
 		for _, p := range elsewhere {
 			o.excused[p] = true
 		}

@@ -51,7 +51,10 @@ func parseCron(line, zone string, now time.Time) (gocron.Cron, error) {
 	}
 	c := gocron.NewDefaultCron(false)
 	if err := c.IsValid(line, location, now); err != nil {
-		return nil, fmt.Errorf("%q is no cron line that ever comes (%s): give minute, hour, day, month and weekday, such as \"0 2 * * *\", or @daily", line, strings.ReplaceAll(err.Error(), "\n", ": "))
+		// What the parser says is in its last line; those above name the parser.
+		why := err.Error()
+		why = strings.TrimPrefix(why[strings.LastIndex(why, "\n")+1:], "gocron: CronJob: ")
+		return nil, fmt.Errorf("%q is no cron line that ever comes (%s): give minute, hour, day, month and weekday, such as \"0 2 * * *\", or @daily", line, why)
 	}
 	return c, nil
 }

@@ -24,13 +24,12 @@ type Probe struct {
 // passed and the lowest that failed. found is what is known so far; no value is returned while a probe is under way or when the
 // search is done.
 func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLimit) {
+	broken, underWay := 0, false
 	for _, p := range probes {
 		if !p.Ended {
-			return nil, found
+			underWay = true
+			continue
 		}
-	}
-	broken := 0
-	for _, p := range probes {
 		value := p.Value
 		switch {
 		case p.Cancelled:
@@ -43,6 +42,9 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 		if !p.Passed && !p.Cancelled && (found.Failed == nil || value < *found.Failed) {
 			found.Failed = &value
 		}
+	}
+	if underWay {
+		return nil, found
 	}
 	done := func(format string, args ...any) (*float64, api.FoundLimit) {
 		found.Done, found.Why = true, fmt.Sprintf(format, args...)

@@ -66,6 +66,9 @@ func TestSearchWaitsAndGivesUp(t *testing.T) {
 		t.Errorf("nothing but a broken run, and it goes on, or says something else: %v, %+v", next, found)
 	}
 	passed := func(v float64) Probe { return Probe{Value: v, Ended: true, Passed: true} }
+	if next, found := Search(s, []Probe{passed(1), {Value: 2}}); next != nil || found.Done || found.Passed == nil || *found.Passed != 1 {
+		t.Errorf("what has passed is not known while the next probe is under way: %v, %+v", next, found)
+	}
 	if next, found := Search(s, []Probe{passed(1), passed(2), passed(4)}); next != nil || !found.Done || *found.Passed != 4 {
 		t.Errorf("maxTrials is over, and it goes on: %v, %+v", next, found)
 	}

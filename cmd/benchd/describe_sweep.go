@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -100,18 +101,17 @@ func describeFound(p func(string, ...any), s *api.BenchmarkSweep) {
 	}
 	p("Search:\t%s from %v to %v", l.Path, l.Min, l.Max)
 	for _, f := range s.Status.Limits {
-		found := "nothing passed"
-		if f.Passed != nil {
+		found := "nothing passed yet"
+		switch {
+		case f.Passed != nil:
 			found = fmt.Sprintf("%s = %v passed (run %s)", l.Path, *f.Passed, f.Run)
+		case f.Done:
+			found = "nothing passed"
 		}
 		if f.Failed != nil {
 			found += fmt.Sprintf(", %v did not", *f.Failed)
 		}
-		if f.Done {
-			found += "; " + f.Why
-		} else {
-			found += "; still looking"
-		}
+		found += "; " + cmp.Or(f.Why, "still looking")
 		p("Limit:\t%s%s", found, report.Where(f.Values))
 	}
 }

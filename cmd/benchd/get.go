@@ -32,7 +32,7 @@ func newGetCommand(o *options) *cobra.Command {
 	g := getOptions{options: o}
 	cmd := &cobra.Command{
 		Use:   "get KIND [NAME…]",
-		Short: "Show objects: runs, sweeps, templates, allocations, clusters, events; and services",
+		Short: "Show objects: runs, sweeps, schedules, templates, allocations, clusters, events; and services",
 		Example: "  benchd get runs\n  benchd get runs -w\n  benchd get runs -l team=inference -o wide\n" +
 			"  benchd get services\n  benchd get run my-run -o jsonpath='{.status.summary.ttftP99}'",
 		Args: cobra.MinimumNArgs(1),

@@ -228,7 +228,7 @@ func (o *loadOptions) measure(ctx context.Context, cmd *cobra.Command, load *wor
 	full := api.BenchmarkRunSpec{Workload: *spec}
 	api.SetVerdictDefaults(&full.Verdict)
 	in := report.Input{
-		Run: "load " + id, UID: id, Service: strings.Join(o.targets, " "), Model: o.model, Version: version, Attempt: 1, Clients: 1,
+		Run: "load " + o.name(folder, id), UID: id, Service: strings.Join(o.targets, " "), Model: o.model, Version: version, Attempt: 1, Clients: 1,
 		Interrupted: ctx.Err() != nil, Limits: full.Verdict,
 	}
 	story := report.Story{Spec: full, End: time.Now(), Folder: folder}
@@ -285,6 +285,14 @@ func (o *loadOptions) folder() (string, error) {
 		return "", fmt.Errorf("make the folder for the results: %w", err)
 	}
 	return path, nil
+}
+
+// name is what a load is called beside others: after its folder, where one was named.
+func (o *loadOptions) name(folder, id string) string {
+	if o.output == "" {
+		return id
+	}
+	return filepath.Base(folder)
 }
 
 // findModel asks the first server which model it serves, where none was named.

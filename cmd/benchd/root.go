@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 )
 
@@ -50,6 +52,9 @@ Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no co
 		SilenceErrors: true,
 		Version:       version,
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return exitError{exitInvalid, fmt.Errorf("%w: `%s --help` lists the flags", err, cmd.CommandPath())}
+	})
 	var o options
 	o.register(root)
 	root.AddCommand(

@@ -158,6 +158,7 @@ func TestSweepSuspendedAndResumed(t *testing.T) {
 	p.until("pause-r1", time.Minute, api.RunExecuting, api.RunReporting, api.RunCompleted)
 	suspend(true)
 	idle("the run under way is measured to its end, then nothing is left")
+	p.until("pause-r1", time.Minute, api.RunCompleted) // its report holds no Allocation
 	if st := p.sweep("pause").Status; st.Succeeded < 1 || st.Succeeded > 3 || st.Failed > 0 {
 		t.Errorf("suspended within: %+v", st)
 	}

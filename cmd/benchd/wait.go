@@ -58,8 +58,10 @@ for to their end, the exit code tells how they ended. A sweep that a limit or it
 				if err != nil {
 					return err
 				}
-				say(cmd)("%s/%s %s", word(kind), name, condition)
-				if condition == "end" {
+				if condition != "end" {
+					say(cmd)("%s/%s %s", word(kind), name, condition)
+				} else {
+					say(cmd)("%s/%s has ended: %s", word(kind), name, w.phase)
 					if err := w.outcome(); err != nil {
 						return err
 					}
@@ -208,6 +210,11 @@ func awaitChange(ctx context.Context, c *client.Client, kind, namespace, name st
 
 func getRun(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkRun, error) {
 	obj, err := c.Get(ctx, api.KindBenchmarkRun, namespace, name)
+	if apierrors.IsNotFound(err) {
+		if _, other := c.Get(ctx, api.KindBenchmarkSweep, namespace, name); other == nil {
+			return nil, fmt.Errorf("%w, but there is a sweep of that name: write sweep/%s", err, name)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
