@@ -27,7 +27,7 @@ type Trial struct {
 	Phase   api.RunPhase `json:"phase"`
 	// Reason why it did not complete.
 	Reason string `json:"reason,omitempty"`
-	// Nodes with servers, and GPUs of all of them.
+	// ServerNodes are the nodes that servers run on, or the servers themselves where they are external; GPUs are those of all of them.
 	ServerNodes int32 `json:"serverNodes"`
 	GPUs        int32 `json:"gpus"`
 	// Ended is when the run did.
@@ -52,8 +52,9 @@ func TrialOf(run *api.BenchmarkRun) (Trial, error) {
 		}
 	}
 	t.Repeat, _ = strconv.Atoi(run.Labels[api.LabelRepeat]) // 0 for a run that no sweep made
-	if n := run.Spec.Nodes.Servers.Count; n != nil {
-		t.ServerNodes, t.GPUs = *n, *n*run.Spec.Nodes.Servers.GPUs
+	t.ServerNodes = serverNodes(&run.Spec)
+	if len(run.Spec.Service.Endpoints) == 0 { // of external servers nobody knows
+		t.GPUs = t.ServerNodes * run.Spec.Nodes.Servers.GPUs
 	}
 	if at := run.Status.CompletionTime; at != nil {
 		t.Ended = at.Time
@@ -66,6 +67,20 @@ func TrialOf(run *api.BenchmarkRun) (Trial, error) {
 		t.Unread = err.Error()
 	}
 	return t, nil
+}
+
+// serverNodes counts the nodes with servers: those of the clients, else of the monitors, where servers have none of their own. Of
+// external servers only their number is known.
+func serverNodes(spec *api.BenchmarkRunSpec) int32 {
+	if n := len(spec.Service.Endpoints); n > 0 {
+		return int32(n)
+	}
+	for _, role := range []*api.RoleSpec{&spec.Nodes.Servers, &spec.Nodes.Clients, &spec.Nodes.Monitors} {
+		if role.Count != nil && *role.Count > 0 {
+			return *role.Count
+		}
+	}
+	return 0
 }
 
 // Metrics of a trial, by the names of the report; seconds, tokens and shares. Those per GPU are per node with servers where nodes have
@@ -162,7 +177,7 @@ type SweepResult struct {
 	Open     int           `json:"open"`
 	Axes     []Axis        `json:"axes"`
 	Points   []PointResult `json:"points"`
-	// PerWhat is what tokensPerGPU is divided by: GPU, or node where servers have none.
+	// PerWhat is what tokensPerGPU is divided by: GPU, or node where servers have none, or endpoint where they are external.
 	PerWhat string `json:"perWhat"`
 	// Objective says in words which points count as good.
 	Objective string      `json:"objective"`
@@ -212,7 +227,11 @@ func Sweep(s *api.BenchmarkSweep, trials []Trial) *SweepResult {
 			r.Failed++
 		}
 	}
-	if !anyGPU {
+	switch {
+	case anyGPU:
+	case len(s.Spec.Template.Spec.Service.Endpoints) > 0:
+		r.PerWhat = "endpoint"
+	default:
 		r.PerWhat = "node"
 	}
 	r.Axes = axesOf(s, r.Trials)

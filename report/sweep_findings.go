@@ -52,6 +52,10 @@ type Piece struct {
 
 // best picks, of the points that do what is asked, those with the highest throughput.
 func (r *SweepResult) best(s *api.BenchmarkSweep) {
+	share := goodShare
+	if s.Spec.Search != nil && s.Spec.Search.Goodput > 0 {
+		share = s.Spec.Search.Goodput
+	}
 	withSLO := s.Spec.Template.Spec.Workload.SLO != (api.SLOSpec{})
 	for i := range r.Points { // the SLO may be a parameter
 		_, told := r.Points[i].Metrics["goodputShare"]
@@ -59,15 +63,17 @@ func (r *SweepResult) best(s *api.BenchmarkSweep) {
 	}
 	r.Objective = fmt.Sprintf("not Invalid, at most %.3g %% of the requests failed", 100*(1-goodShare))
 	if withSLO {
-		r.Objective = fmt.Sprintf("not Invalid, at least %.3g %% of the requests met the SLO", 100*goodShare)
+		r.Objective = fmt.Sprintf("not Invalid, at least %.3g %% of the requests met the SLO", 100*share)
 	}
 	for _, name := range []string{"outputTokenThroughput", "tokensPerGPU", "requestThroughput"} {
 		at := -1
 		for i := range r.Points {
 			p := &r.Points[i]
-			good := p.Measured > 0 && p.Verdict != Invalid && !(p.metric("errorRate") > 1-goodShare)
-			if withSLO {
-				good = good && p.metric("goodputShare") >= goodShare
+			good := p.Measured > 0 && p.Verdict != Invalid
+			if withSLO { // failed requests meet no SLO
+				good = good && p.metric("goodputShare") >= share
+			} else {
+				good = good && !(p.metric("errorRate") > 1-goodShare)
 			}
 			if v := p.metric(name); good && !math.IsNaN(v) && (at < 0 || v > r.Points[at].metric(name)) {
 				at = i

@@ -262,3 +262,39 @@ func TestAxesOfOneName(t *testing.T) {
 		t.Errorf("which count is which?\n%s", md)
 	}
 }
+
+// What passed a search is good: its objective is the sweep's.
+func TestBestOfASearch(t *testing.T) {
+	share := 0.92
+	s := aSweepOf()
+	s.Spec.Search = &api.SearchSpec{Path: rateConst, Goodput: 0.9}
+	s.Spec.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
+	r := Sweep(s, []Trial{aTrial(api.Values{rateConst: 4.0}, 1, func(tr *Trial) { tr.Summary.GoodputShare, tr.Summary.ErrorRate = &share, 0.05 })})
+	if len(r.Best) == 0 || !strings.Contains(r.Objective, "90 %") {
+		t.Errorf("best: %+v of %s", r.Best, r.Objective)
+	}
+}
+
+// Servers without nodes of their own run on the clients', else the monitors'; of external ones there are endpoints.
+func TestTrialOfCountsNodesWithServers(t *testing.T) {
+	n := func(v int32) *int32 { return &v }
+	for name, tc := range map[string]struct {
+		servers, clients, monitors *int32
+		endpoints                  []string
+		nodes, gpus                int32
+	}{
+		"their own":        {n(2), n(3), n(1), nil, 2, 8},
+		"the clients'":     {n(0), n(3), n(1), nil, 3, 12},
+		"the monitors'":    {n(0), n(0), n(1), nil, 1, 4},
+		"external servers": {n(0), n(3), n(0), []string{"http://a:1", "http://b:1"}, 2, 0},
+		"before defaults":  {nil, nil, nil, nil, 0, 0},
+	} {
+		run := &api.BenchmarkRun{}
+		run.Spec.Nodes = api.NodesSpec{Servers: api.RoleSpec{Count: tc.servers, GPUs: 4}, Clients: api.RoleSpec{Count: tc.clients}, Monitors: api.RoleSpec{Count: tc.monitors}}
+		run.Spec.Service.Endpoints = tc.endpoints
+		trial, err := TrialOf(run)
+		if err != nil || trial.ServerNodes != tc.nodes || trial.GPUs != tc.gpus {
+			t.Errorf("%s: %d nodes with %d GPUs, want %d with %d (%v)", name, trial.ServerNodes, trial.GPUs, tc.nodes, tc.gpus, err)
+		}
+	}
+}
