@@ -52,7 +52,7 @@ func TrialOf(run *api.BenchmarkRun) (Trial, error) {
 		}
 	}
 	t.Repeat, _ = strconv.Atoi(run.Labels[api.LabelRepeat]) // 0 for a run that no sweep made
-	t.ServerNodes = serverNodes(&run.Spec)
+	t.ServerNodes = nodesWithServers(&run.Spec)
 	if len(run.Spec.Service.Endpoints) == 0 { // of external servers nobody knows
 		t.GPUs = t.ServerNodes * run.Spec.Nodes.Servers.GPUs
 	}
@@ -69,9 +69,9 @@ func TrialOf(run *api.BenchmarkRun) (Trial, error) {
 	return t, nil
 }
 
-// serverNodes counts the nodes with servers: those of the clients, else of the monitors, where servers have none of their own. Of
+// nodesWithServers counts them: those of the clients, else of the monitors, where servers have none of their own. Of
 // external servers only their number is known.
-func serverNodes(spec *api.BenchmarkRunSpec) int32 {
+func nodesWithServers(spec *api.BenchmarkRunSpec) int32 {
 	if n := len(spec.Service.Endpoints); n > 0 {
 		return int32(n)
 	}
@@ -243,7 +243,7 @@ func Sweep(s *api.BenchmarkSweep, trials []Trial) *SweepResult {
 	r.best(s)
 	r.Pareto = pareto(r.Points)
 	r.Scaling = scalings(s, r.Axes, r.Points)
-	r.Guidance = r.guide()
+	r.Guidance = r.guide(s)
 	return r
 }
 

@@ -298,7 +298,7 @@ func (r *SweepResult) writeFindings(p func(string, ...any)) {
 		p("|---|---|---|---|---|---|---|")
 		for _, s := range r.Scaling {
 			for _, step := range s.Steps {
-				p("| %s | %s | %s | %v | %.4g | %.2f | %.0f %% |", lastField(s.Path), s.Kind, orDash(valuesText(s.Others)), step.Count, step.Throughput, step.Speedup, 100*step.Efficiency)
+				p("| %s | %s | %s | %v | %.4g | %.2f | %.0f %% |", s.name(), s.Kind, orDash(valuesText(s.Others)), step.Count, step.Throughput, step.Speedup, 100*step.Efficiency)
 			}
 		}
 		p("")

@@ -23,12 +23,21 @@ const (
 
 // Scaling is how throughput grows with the number of something that serves, all else being equal.
 type Scaling struct {
-	// Path of what grows, Others the values of the other axes.
+	// Path of what grows, With what grows together with it, Others the values of the other axes.
 	Path   string     `json:"path"`
+	With   []string   `json:"with,omitempty"`
 	Others api.Values `json:"others,omitempty"`
 	// Kind is strong where the offered load stays the same, weak where it grows along.
 	Kind  string        `json:"kind"`
 	Steps []ScalingStep `json:"steps"`
+}
+
+// name says what grows, and with what.
+func (s *Scaling) name() string {
+	if len(s.With) == 0 {
+		return s.Path
+	}
+	return s.Path + " with " + strings.Join(s.With, ", ")
 }
 
 // ScalingStep is one count, against the smallest.
@@ -113,13 +122,25 @@ func pareto(points []PointResult) []int {
 }
 
 // counts are the fields whose number is of things that serve.
-var counts = []string{"nodes.servers.count", "nodes.servers.gpus", "service.replicas", "service.nodesPerReplica", "service.config.tensorParallelSize", "service.config.pipelineParallelSize", "service.config.dataParallelSize", clientNodes}
+var counts = []string{serverNodes, "nodes.servers.gpus", "service.replicas", "service.nodesPerReplica", "service.config.tensorParallelSize", "service.config.pipelineParallelSize", "service.config.dataParallelSize", clientNodes}
 
-// clientNodes make load. Their number tells of the client and not of what serves.
-const clientNodes = "nodes.clients.count"
+const (
+	// clientNodes make load. Their number tells of the client and not of what serves.
+	clientNodes = "nodes.clients.count"
+	serverNodes = "nodes.servers.count"
+	// loadBound ends a load and changes nothing about how much is asked for at a time.
+	loadBound = "workload.load.requests"
+)
 
-// loads are the fields that say how much is asked for.
-var loads = []string{"workload.load.rate", "workload.load.clientsPerNode", "workload.load.requests", clientNodes}
+// loadsOf are the fields that say how much is asked for at a time. The nodes of clients do in a closed loop, where each brings its
+// clients; otherwise they share a rate.
+func loadsOf(s *api.BenchmarkSweep) []string {
+	loads := []string{"workload.load.rate", "workload.load.clientsPerNode"}
+	if closed(s) {
+		loads = append(loads, clientNodes)
+	}
+	return loads
+}
 
 // along is the points along one axis, all else being equal; by index, in the order of the axis.
 type along struct {
@@ -199,26 +220,31 @@ func (a *Axis) places() func(*PointResult) int {
 
 // scalings are told once for counts that grow together. Load that grows along makes it weak scaling, or none.
 func scalings(s *api.BenchmarkSweep, axes []Axis, points []PointResult) []Scaling {
-	var all []Scaling
+	all := []Scaling{}
 	var told []string
 	add := func(axis *Axis, l along, kind string) {
 		if one, ok := scalingOf(axis, l, kind, points); ok {
+			one.With = axis.With
 			all = append(all, one)
 		}
 	}
+	loads := loadsOf(s)
+	loaded := func(path string) bool { return slices.Contains(loads, path) }
 	for i := range axes {
 		axis := &axes[i]
 		if !slices.Contains(counts, axis.Path) || !axis.Numeric || slices.ContainsFunc(axis.With, func(w string) bool { return slices.Contains(told, w) }) {
 			continue
 		}
+		if slices.ContainsFunc(axis.With, func(w string) bool { return !slices.Contains(counts, w) && !loaded(w) && w != loadBound }) {
+			continue // longer prompts along with more servers: which of them did it?
+		}
 		if axis.Path != clientNodes { // servers beside them are told of
 			told = append(told, axis.Path)
 		}
 		kind := "strong"
-		if axis.Path == clientNodes && closed(s) {
-			kind = "weak" // each client node brings its clients along
+		if bringsClients(s, axis) {
+			kind = "weak" // each node brings its clients along
 		}
-		loaded := func(path string) bool { return slices.Contains(loads, path) }
 		if !slices.ContainsFunc(axis.With, loaded) {
 			for _, l := range lines(axis, axis.With, axes, points) {
 				add(axis, l, kind)
@@ -235,6 +261,16 @@ func scalings(s *api.BenchmarkSweep, axes []Axis, points []PointResult) []Scalin
 		}
 	}
 	return all
+}
+
+// bringsClients says whether clients in a closed loop grow with a count: with that of their own nodes, or with that of the servers' nodes
+// where they sit on them.
+func bringsClients(s *api.BenchmarkSweep, axis *Axis) bool {
+	if !closed(s) {
+		return false
+	}
+	own := s.Spec.Template.Spec.Nodes.Clients.Count
+	return axis.Path == clientNodes || own != nil && *own == 0 && (axis.Path == serverNodes || slices.Contains(axis.With, serverNodes))
 }
 
 // closed says whether the load of a sweep's runs is so many clients, rather than a rate.
@@ -280,12 +316,13 @@ func scalingOf(axis *Axis, l along, kind string, points []PointResult) (Scaling,
 }
 
 // guide says what follows from the numbers.
-func (r *SweepResult) guide() []Piece {
-	pieces := []Piece{}
+func (r *SweepResult) guide(s *api.BenchmarkSweep) []Piece {
+	var pieces []Piece
+	loads := loadsOf(s)
 	for i := range r.Axes {
 		if axis := &r.Axes[i]; axis.Numeric && slices.Contains(loads, axis.Path) {
 			for _, l := range lines(axis, axis.With, r.Axes, r.Points) {
-				pieces = append(pieces, r.alongLoad(axis, l)...)
+				pieces = append(pieces, r.alongLoad(axis, l, loads)...)
 			}
 		}
 	}
@@ -293,7 +330,7 @@ func (r *SweepResult) guide() []Piece {
 		if last := s.Steps[len(s.Steps)-1]; last.Efficiency < poorEfficiency && s.Path != clientNodes {
 			pieces = append(pieces, Piece{
 				Kind:     "ScalesPoorly",
-				Text:     fmt.Sprintf("%s from %v to %v brings %.2f times the throughput, %.0f %% of what would be even%s: the load may be too small for it, or it waits for the network", lastField(s.Path), s.Steps[0].Count, last.Count, last.Speedup, 100*last.Efficiency, Where(s.Others)),
+				Text:     fmt.Sprintf("%s from %v to %v brings %.2f times the throughput, %.0f %% of what would be even%s: the load may be too small for it, or it waits for the network", s.name(), s.Steps[0].Count, last.Count, last.Speedup, 100*last.Efficiency, Where(s.Others)),
 				Evidence: []string{r.evidence(s.Steps[0].Point, "outputTokenThroughput"), r.evidence(last.Point, "outputTokenThroughput")},
 			})
 		}
@@ -308,14 +345,35 @@ func (r *SweepResult) guide() []Piece {
 			Evidence: []string{fmt.Sprintf("%s to %s: TTFT p50 %+.1f %%", d.Runs[0], d.Runs[len(d.Runs)-1], 100*d.TTFT)},
 		})
 	}
-	return pieces
+	return fewOfAKind(pieces)
+}
+
+// mostOfAKind is how many pieces say the same of different places. Points that were drawn have a place each.
+const mostOfAKind = 5
+
+// fewOfAKind keeps the first pieces of each kind, and one that says at how many more places the same was found.
+func fewOfAKind(pieces []Piece) []Piece {
+	few, seen, more := []Piece{}, map[string]int{}, map[string][]string{}
+	for _, p := range pieces {
+		if seen[p.Kind]++; seen[p.Kind] <= mostOfAKind {
+			few = append(few, p)
+		} else if len(more[p.Kind]) < mostOfAKind {
+			more[p.Kind] = append(more[p.Kind], p.Evidence...)
+		}
+	}
+	for _, kind := range sortedKeys(more) {
+		few = append(few, Piece{Kind: kind, Text: fmt.Sprintf("the same (%s) was found at %d more places", kind, seen[kind]-mostOfAKind), Evidence: more[kind]})
+	}
+	return few
 }
 
 // alongLoad looks where more load stops paying, where errors set in, and where requests wait in the server.
-func (r *SweepResult) alongLoad(axis *Axis, l along) []Piece {
+func (r *SweepResult) alongLoad(axis *Axis, l along, loads []string) []Piece {
 	var pieces []Piece
 	value := func(i int) float64 { v, _ := r.Points[i].Values[axis.Path].(float64); return v }
-	alone := !slices.ContainsFunc(axis.With, func(w string) bool { return !slices.Contains(loads, w) }) // else more than the load changes
+	alone := !slices.ContainsFunc(axis.With, func(w string) bool {
+		return !slices.Contains(loads, w) && w != loadBound && w != clientNodes
+	}) // else more than the load changes
 	for n := 1; alone && n < len(l.points); n++ {
 		a, b := l.points[n-1], l.points[n]
 		more := value(b)/value(a) - 1

@@ -181,7 +181,8 @@ func TestZip(t *testing.T) {
 		"servers and clients":  {[]string{servers, clientNodes}, "nodes.servers.count weak", "ScalesPoorly"},
 		"servers and replicas": {[]string{servers, replicasPath}, "count strong", "ScalesPoorly"},
 		"client nodes alone":   {[]string{clientNodes}, "count weak", "StopsPaying"},
-		"two loads":            {[]string{rateConst, "workload.load.requests"}, "", "StopsPaying StopsPaying"},
+		"load and its bound":   {[]string{rateConst, loadBound}, "", "StopsPaying"},
+		"two loads":            {[]string{clientsPath, clientNodes}, "", "StopsPaying StopsPaying"},
 	} {
 		r := Sweep(aSweepOf(tc.paths...), zip(tc.paths...))
 		var got []string

@@ -60,8 +60,8 @@ func (r *SweepResult) latency() figure {
 // units of axes, as far as a path does not say them.
 var units = map[string]string{
 	"workload.load.rate": "requests/s", "workload.load.clientsPerNode": "concurrent clients per node", "workload.load.maxConcurrency": "requests in flight",
-	"workload.load.requests": "requests", "workload.prompts.tokens": "tokens", "workload.output.tokens": "tokens",
-	"nodes.servers.count": "nodes", clientNodes: "nodes", "nodes.servers.gpus": "GPUs per node", "service.replicas": "servers",
+	loadBound: "requests", "workload.prompts.tokens": "tokens", "workload.output.tokens": "tokens",
+	serverNodes: "nodes", clientNodes: "nodes", "nodes.servers.gpus": "GPUs per node", "service.replicas": "servers",
 	"service.nodesPerReplica": "nodes per server", "service.config.maxModelLen": "tokens", "service.config.gpuMemoryUtilization": "share of the memory",
 }
 
@@ -137,8 +137,9 @@ type curve struct {
 	label string
 }
 
-// curves are the lines of a metric along an axis, one for each combination of the other axes.
-func (r *SweepResult) curves(axis *Axis, f figure) []curve {
+// curves are the lines of a metric along an axis, one for each combination of the other axes; and how many there are in all, of which
+// no more are drawn than can be told apart.
+func (r *SweepResult) curves(axis *Axis, f figure) ([]curve, int) {
 	var all []curve
 	for _, l := range lines(axis, axis.With, r.Axes, r.Points) {
 		c := curve{label: valuesText(l.others)}
@@ -159,15 +160,19 @@ func (r *SweepResult) curves(axis *Axis, f figure) []curve {
 			all = append(all, c)
 		}
 	}
-	return all[:min(len(all), maxLines)]
+	return all[:min(len(all), maxLines)], len(all)
 }
 
 func (r *SweepResult) linePlot(files map[string][]byte, name string, axis *Axis, f figure) error {
-	all := r.curves(axis, f)
-	if len(all) == 0 {
+	all, of := r.curves(axis, f)
+	if of == 0 {
 		return nil
 	}
-	p := newPlot(r.Sweep, axis.label(), f.label)
+	title := r.Sweep
+	if of > len(all) {
+		title = fmt.Sprintf("%s (the first %d of %d lines)", r.Sweep, len(all), of)
+	}
+	p := newPlot(title, axis.label(), f.label)
 	var xs, ys []float64
 	for _, c := range all {
 		for _, at := range c.XYs {
