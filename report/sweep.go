@@ -132,10 +132,11 @@ type PointResult struct {
 	Point  string     `json:"point"`
 	Values api.Values `json:"values"`
 	Runs   []string   `json:"runs"`
-	// Measured, Failed and Open count its runs: with numbers, ended without, not ended.
-	Measured int `json:"measured"`
-	Failed   int `json:"failed"`
-	Open     int `json:"open"`
+	// Measured, Failed, Cancelled and Open count its runs: with numbers, two ways to end without, not ended.
+	Measured  int `json:"measured"`
+	Failed    int `json:"failed"`
+	Cancelled int `json:"cancelled"`
+	Open      int `json:"open"`
 	// Verdict is the worst of the repeats'; Reasons are all of theirs.
 	Verdict string   `json:"verdict"`
 	Reasons []string `json:"reasons,omitempty"`
@@ -170,13 +171,14 @@ type Axis struct {
 type SweepResult struct {
 	Sweep string `json:"sweep"`
 	UID   string `json:"uid"`
-	// Total, Measured, Failed and Open count trials.
-	Total    int           `json:"total"`
-	Measured int           `json:"measured"`
-	Failed   int           `json:"failed"`
-	Open     int           `json:"open"`
-	Axes     []Axis        `json:"axes"`
-	Points   []PointResult `json:"points"`
+	// Total, Measured, Failed, Cancelled and Open count trials; those that failed or were cancelled have no numbers.
+	Total     int           `json:"total"`
+	Measured  int           `json:"measured"`
+	Failed    int           `json:"failed"`
+	Cancelled int           `json:"cancelled"`
+	Open      int           `json:"open"`
+	Axes      []Axis        `json:"axes"`
+	Points    []PointResult `json:"points"`
 	// PerWhat is what tokensPerGPU is divided by: GPU, or node where servers have none, or endpoint where they are external.
 	PerWhat string `json:"perWhat"`
 	// Objective says in words which points count as good.
@@ -211,7 +213,7 @@ type ControlDrift struct {
 
 // Sweep brings the trials of a sweep together. The same trials give the same result, in whatever order they come.
 func Sweep(s *api.BenchmarkSweep, trials []Trial) *SweepResult {
-	r := &SweepResult{Sweep: s.Name, UID: string(s.UID), Limits: s.Status.Limits, PerWhat: "GPU", Trials: slices.Clone(trials)}
+	r := &SweepResult{Sweep: s.Name, UID: string(s.UID), Limits: s.Status.Limits, PerWhat: "GPU", Best: []BestPoint{}, Trials: slices.Clone(trials)}
 	slices.SortFunc(r.Trials, func(a, b Trial) int { return cmp.Compare(a.Run, b.Run) })
 	anyGPU := false
 	for i := range r.Trials {
@@ -223,6 +225,8 @@ func Sweep(s *api.BenchmarkSweep, trials []Trial) *SweepResult {
 			r.Open++
 		case t.Summary != nil:
 			r.Measured++
+		case t.Phase == api.RunCancelled:
+			r.Cancelled++
 		default:
 			r.Failed++
 		}
@@ -270,7 +274,7 @@ func axesOf(s *api.BenchmarkSweep, trials []Trial) []Axis {
 			order = append(order, path)
 		}
 	}
-	var axes []Axis
+	axes := []Axis{}
 	for _, path := range order {
 		if len(values[path]) < 2 {
 			continue
@@ -327,7 +331,7 @@ func pointsOf(axes []Axis, trials []Trial) []PointResult {
 			byKey[key] = append(byKey[key], t)
 		}
 	}
-	var points []PointResult
+	points := []PointResult{}
 	for _, key := range slices.Sorted(maps.Keys(byKey)) {
 		points = append(points, pointOf(byKey[key]))
 	}
@@ -352,6 +356,9 @@ func pointOf(repeats []*Trial) PointResult {
 		switch {
 		case !t.Phase.Terminal():
 			p.Open++
+			continue
+		case t.Summary == nil && t.Phase == api.RunCancelled:
+			p.Cancelled++
 			continue
 		case t.Summary == nil:
 			p.Failed++

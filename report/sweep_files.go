@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -41,7 +42,26 @@ func WriteSweep(folder string, r *SweepResult) ([]string, error) {
 			return nil, fmt.Errorf("write the sweep's results: %w", err)
 		}
 	}
-	return sortedKeys(files), nil
+	return sortedKeys(files), removeOldPlots(folder, files)
+}
+
+// removeOldPlots takes away the figures of axes that are no more, after a sweep was changed: they would contradict the table.
+func removeOldPlots(folder string, files map[string][]byte) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("look for old plots of the sweep: %w", err)
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		plot := strings.HasPrefix(name, "throughput-over-") || strings.HasPrefix(name, "latency-over-") || strings.HasPrefix(name, "heatmap-") || name == "pareto.svg"
+		if files[name] != nil || !plot || filepath.Ext(name) != ".svg" || !entry.Type().IsRegular() {
+			continue
+		}
+		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove an old plot of the sweep: %w", err)
+		}
+	}
+	return nil
 }
 
 // Files are the contents of a sweep's files, by name.
@@ -154,7 +174,7 @@ func cell(v any) string {
 func (r *SweepResult) pointRows() [][]string {
 	paths := r.allPaths()
 	head := append([]string{}, paths...)
-	head = append(head, "point", "measured", "failed", "open", "verdict")
+	head = append(head, "point", "measured", "failed", "cancelled", "open", "verdict")
 	for _, m := range sweepMetrics {
 		head = append(head, m.Name, m.Name+".low", m.Name+".high")
 	}
@@ -170,7 +190,7 @@ func (r *SweepResult) pointRows() [][]string {
 			}
 			row = append(row, cell(v))
 		}
-		row = append(row, p.Point, strconv.Itoa(p.Measured), strconv.Itoa(p.Failed), strconv.Itoa(p.Open), p.Verdict)
+		row = append(row, p.Point, strconv.Itoa(p.Measured), strconv.Itoa(p.Failed), strconv.Itoa(p.Cancelled), strconv.Itoa(p.Open), p.Verdict)
 		for _, m := range sweepMetrics {
 			s, has := p.Metrics[m.Name]
 			switch {
@@ -192,7 +212,12 @@ func (r *SweepResult) Markdown() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("# Sweep %s\n", r.Sweep)
-	p("%d trials: %d measured, %d failed, %d not ended.\n", r.Total, r.Measured, r.Failed, r.Open)
+	cancelled := ""
+	if r.Cancelled > 0 {
+		cancelled = fmt.Sprintf(", %d cancelled", r.Cancelled)
+	}
+	p("%d trials: %d measured, %d failed%s, %d not ended.\n", r.Total, r.Measured, r.Failed, cancelled, r.Open)
+	r.writeUnmeasured(p)
 	if r.Measured == 0 {
 		p("Nothing has been measured yet.")
 		return b.String()
@@ -202,6 +227,28 @@ func (r *SweepResult) Markdown() string {
 	r.writeFindings(p)
 	p("Means are over repeats; intervals are of 95 %%, by Student's t, and say how well the mean is known if repeats are independent. Those in brackets are of a point that was measured once: the run's own, by block bootstrap, which leave out how repeats would differ. Times are in seconds; – stands for a percentile with too few samples. tokensPerGPU is output tokens per second and %s of the servers, tokensPerUser is 1 / tpotP50.", r.PerWhat)
 	return b.String()
+}
+
+// writeUnmeasured says why runs ended without numbers.
+func (r *SweepResult) writeUnmeasured(p func(string, ...any)) {
+	const shown = 3
+	runs := map[string][]string{}
+	for i := range r.Trials {
+		if t := &r.Trials[i]; t.Phase.Terminal() && t.Summary == nil {
+			why := cmp.Or(t.Reason, string(t.Phase))
+			runs[why] = append(runs[why], t.Run)
+		}
+	}
+	for _, why := range sortedKeys(runs) {
+		names, more := runs[why], ""
+		if n := len(names) - shown; n > 0 {
+			names, more = names[:shown], fmt.Sprintf(" and %d more", n)
+		}
+		p("- %s: %s%s", why, strings.Join(names, ", "), more)
+	}
+	if len(runs) > 0 {
+		p("")
+	}
 }
 
 func (r *SweepResult) writeBest(p func(string, ...any)) {

@@ -111,7 +111,7 @@ func pareto(points []PointResult) []int {
 	slices.SortStableFunc(all, func(a, b at) int {
 		return cmp.Or(cmp.Compare(b.user, a.user), cmp.Compare(b.gpu, a.gpu))
 	})
-	var front []int
+	front := []int{}
 	last := at{gpu: math.Inf(-1)}
 	for _, p := range all {
 		if p.gpu > last.gpu || p.gpu == last.gpu && p.user == last.user {

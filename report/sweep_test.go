@@ -52,7 +52,9 @@ func TestSweepResultHolds(t *testing.T) {
 						tr.Summary.OutputTokenThroughput = rapid.OneOf(rapid.Just(0.0), rapid.Float64Range(0.1, 1e5)).Draw(t, "throughput")
 						tr.Summary.TPOTP50 = rapid.SampledFrom([]float64{0, 1e-6, 0.003, 0.02, 0.021, 1}).Draw(t, "tpot")
 						tr.Summary.Verdict = rapid.SampledFrom([]string{Valid, Suspect, Invalid}).Draw(t, "verdict")
-						switch rapid.IntRange(0, 5).Draw(t, "end") {
+						switch rapid.IntRange(0, 6).Draw(t, "end") {
+						case 2:
+							tr.Phase, tr.Summary = api.RunCancelled, nil
 						case 0:
 							tr.Phase = api.RunExecuting
 						case 1:
@@ -64,7 +66,7 @@ func TestSweepResultHolds(t *testing.T) {
 		}
 		s := aSweepOf(clientsPath, replicasPath)
 		r := Sweep(s, trials)
-		if r.Measured+r.Failed+r.Open != len(trials) || r.Total != len(trials) {
+		if r.Measured+r.Failed+r.Cancelled+r.Open != len(trials) || r.Total != len(trials) {
 			t.Fatalf("%d trials: %+v", len(trials), r)
 		}
 		for _, p := range r.Points {
