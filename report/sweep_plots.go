@@ -170,7 +170,7 @@ func (r *SweepResult) linePlot(files map[string][]byte, name string, axis *Axis,
 	}
 	title := r.Sweep
 	if of > len(all) {
-		title = fmt.Sprintf("%s (the first %d of %d lines)", r.Sweep, len(all), of)
+		title = fmt.Sprintf("%s\n(the first %d of %d lines)", r.Sweep, len(all), of)
 	}
 	p := newPlot(title, axis.label(), f.label)
 	var xs, ys []float64
@@ -272,7 +272,11 @@ func (r *SweepResult) heatMap(files map[string][]byte, x, y *Axis) error {
 	if !(most > least) {
 		return nil // one value, or none: nothing to see
 	}
-	p := newPlot(fmt.Sprintf("%s: output tokens/s, %.4g to %.4g", r.Sweep, least, most), x.label(), y.label())
+	title := fmt.Sprintf("%s: output tokens/s, %.4g to %.4g", r.Sweep, least, most)
+	if len(r.Axes) > 2 {
+		title += "\n(the best over the other parameters)"
+	}
+	p := newPlot(title, x.label(), y.label())
 	colours := moreland.SmoothBlueRed()
 	colours.SetMin(least)
 	colours.SetMax(most)

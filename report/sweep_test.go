@@ -89,28 +89,33 @@ func TestSweepResultHolds(t *testing.T) {
 		if drawn++; drawn%8 != 1 {
 			return // plots take their time
 		}
-		first, err := r.Files()
-		if err != nil {
-			t.Fatal(err)
-		}
-		shuffled := slices.Clone(trials)
-		rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		again, err := Sweep(s, shuffled).Files()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(first) != len(again) {
-			t.Fatalf("%d files, then %d", len(first), len(again))
-		}
-		for name, data := range first {
-			if !bytes.Equal(data, again[name]) {
-				t.Fatalf("%s differs when trials come in another order", name)
-			}
-			if strings.HasSuffix(name, ".svg") {
-				wellFormed(t, name, data)
-			}
-		}
+		sameInAnyOrder(t, s, trials, r)
 	})
+}
+
+// sameInAnyOrder holds the files of a result against those of the same trials in another order, and looks at what is drawn.
+func sameInAnyOrder(t *rapid.T, s *api.BenchmarkSweep, trials []Trial, r *SweepResult) {
+	first, err := r.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shuffled := slices.Clone(trials)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	again, err := Sweep(s, shuffled).Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first) != len(again) {
+		t.Fatalf("%d files, then %d", len(first), len(again))
+	}
+	for name, data := range first {
+		if !bytes.Equal(data, again[name]) {
+			t.Fatalf("%s differs when trials come in another order", name)
+		}
+		if strings.HasSuffix(name, ".svg") {
+			wellFormed(t, name, data)
+		}
+	}
 }
 
 // dominates says whether a is at least as good as b in both, and better in one.
