@@ -17,6 +17,8 @@ type Story struct {
 	JobID   string               `json:"jobID,omitempty"`
 	Nodes   []api.NodeStatus     `json:"nodes,omitempty"`
 	Outcome *api.Outcome         `json:"outcome,omitempty"`
+	// Findings are the known failures that the logs tell of.
+	Findings []api.LogFinding `json:"findings,omitempty"`
 	Folder  string               `json:"folder"`
 }
 

@@ -62,8 +62,8 @@ type Summary struct {
 	Saturated bool `json:"saturated"`
 	// Client says what making the load took.
 	Client Client `json:"client"`
-	// Resources is the place of CPU, GPU, memory and energy of the nodes; null until they are part of the records.
-	Resources map[string]float64 `json:"resources"`
+	// Resources is what nodes, GPUs and servers did meanwhile; null where nothing was sampled.
+	Resources *Resources `json:"resources"`
 	// Bound says what ended sending before the time was over: requests, trace, errorBudget or stopped; empty when the time did.
 	Bound   string  `json:"bound"`
 	Series  *Series `json:"series"`

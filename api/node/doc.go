@@ -181,6 +181,8 @@ type OrderStatus struct {
 	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
 	// CacheReset says what came of emptying the servers' caches before the load; empty when it was not asked for.
 	CacheReset string `json:"cacheReset,omitempty"`
+	// Findings are the known failures that the logs of the attempt tell of.
+	Findings []api.LogFinding `json:"findings,omitempty"`
 	// Done: nothing more will be written to the attempt's folder.
 	Done bool `json:"done"`
 }

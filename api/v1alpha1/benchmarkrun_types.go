@@ -376,8 +376,28 @@ type Attempt struct {
 	ReadyToFirstRequest float64 `json:"readyToFirstRequest,omitempty"`
 	// ClockUncertainty of each client node against the lead's clock, in seconds, by measurements before and after the load.
 	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
+	// Findings are the known failures that the attempt's logs tell of.
+	Findings []LogFinding `json:"findings,omitempty"`
 	// Outcome of the attempt, written once.
 	Outcome *Outcome `json:"outcome,omitempty"`
+}
+
+// LogFinding is a known failure that lines of a log tell of.
+type LogFinding struct {
+	// Rule that found it, such as CUDAOutOfMemory; a stable word.
+	Rule string `json:"rule"`
+	// Severity is error or warning.
+	Severity string `json:"severity"`
+	// Meaning says in a sentence what happened, NextStep what to do about it.
+	Meaning  string `json:"meaning"`
+	NextStep string `json:"nextStep"`
+	// Node and Component of the first line that matched, and when it was written.
+	Node      string           `json:"node"`
+	Component string           `json:"component"`
+	At        metav1.MicroTime `json:"at"`
+	// Count of lines that matched, on all nodes; Lines are the first of them, as evidence.
+	Count int64    `json:"count"`
+	Lines []string `json:"lines"`
 }
 
 // PhaseTime is when a phase was entered.
