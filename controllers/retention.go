@@ -219,6 +219,9 @@ func (r *retention) one(ctx context.Context, c *api.Cluster, look *retentionLook
 	return nil
 }
 
+// purgeByRetention is the purge annotation of a run that retention lets go.
+const purgeByRetention = "retention"
+
 // expire lets one run go: packed first, when it is to be archived. Then it is deleted as its user would with --purge. A kill in between
 // is gone on from: what is packed is not packed again.
 func (r *retention) expire(ctx context.Context, c *api.Cluster, f plan.Finished, policy *api.RetentionSpec) (*api.BenchmarkRun, error) {
@@ -238,12 +241,12 @@ func (r *retention) expire(ctx context.Context, c *api.Cluster, f plan.Finished,
 			return nil, err
 		}
 	}
-	metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationPurge, "retention")
+	metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationPurge, purgeByRetention)
 	if !slices.Contains(run.Finalizers, api.FinalizerCluster) {
 		run.Finalizers = append(run.Finalizers, api.FinalizerCluster) // it is what removes the folders
 	}
 	return run, r.store.Update(ctx, func(tx *store.Tx) error {
-		if err := sweepLetsGo(tx, run); err != nil {
+		if err := releaseFromSweep(tx, run); err != nil {
 			return err
 		}
 		if err := tx.Put(run); err != nil { // a conflict when it was pinned meanwhile
@@ -259,21 +262,32 @@ func mayGo(run *api.BenchmarkRun) bool {
 	return run.Status.Phase.Terminal() && run.DeletionTimestamp == nil && !pinned
 }
 
-// sweepLetsGo says whether the run's sweep, as it is stored now, lets the run go.
-func sweepLetsGo(tx *store.Tx, run *api.BenchmarkRun) error {
-	uid := sweepOf(run)
-	if uid == "" {
+// releaseFromSweep notes in the run's sweep, as it is stored now, that the run goes; errKept when the sweep still needs it.
+func releaseFromSweep(tx *store.Tx, run *api.BenchmarkRun) error {
+	owner := metav1.GetControllerOfNoCopy(run)
+	if sweepOf(run) == "" {
 		return nil
 	}
-	obj, err := tx.Get(api.KindBenchmarkSweep, run.Namespace, metav1.GetControllerOfNoCopy(run).Name)
-	sweep, ok := obj.(*api.BenchmarkSweep)
-	switch {
-	case err != nil:
-		return ignoreGone(err)
-	case ok && sweep.UID == uid && whyNeeded(sweep) != "":
-		return errKept
-	}
-	return nil
+	return changeSweep(tx, run.Namespace, owner.Name, owner.UID, func(_ *store.Tx, sweep *api.BenchmarkSweep) error {
+		if whyNeeded(sweep) != "" {
+			return errKept
+		}
+		st := &sweep.Status
+		if st.Released == nil {
+			st.Released = &api.ReleasedRuns{}
+		}
+		gone := api.BenchmarkSweepStatus{}
+		count(&gone, run.Status.Phase)
+		st.Released.Succeeded += gone.Succeeded
+		st.Released.Failed += gone.Failed
+		st.Released.Cancelled += gone.Cancelled
+		spec := sweep.Spec
+		spec.Template = api.RunTemplate{} // a trial is told by its values, whatever it was made of
+		if !slices.ContainsFunc(st.Released.Specs, func(s api.BenchmarkSweepSpec) bool { return sameJSON(s, spec) }) {
+			st.Released.Specs = append(st.Released.Specs, spec)
+		}
+		return nil
+	})
 }
 
 // archive packs what a run left, and the object itself.

@@ -65,7 +65,7 @@ func (r *sweepReconciler) expand(ctx context.Context, sweep *api.BenchmarkSweep)
 	if err != nil {
 		return result{}, err
 	}
-	trials := plan.Trials(&sweep.Spec)
+	trials := unreleased(sweep, have, plan.Trials(&sweep.Spec))
 	taken := 0
 	for len(trials) > 0 {
 		n := min(expandBatch, len(trials))
@@ -103,6 +103,20 @@ func (r *sweepReconciler) expand(ctx context.Context, sweep *api.BenchmarkSweep)
 		return result{after: nameRetry}, nil // told already
 	}
 	return result{}, r.recount(ctx, sweep)
+}
+
+// unreleased leaves out the trials whose runs were let go: they have been measured, and what is finished stays so.
+func unreleased(sweep *api.BenchmarkSweep, have map[string]*api.BenchmarkRun, trials []plan.Trial) []plan.Trial {
+	if sweep.Status.Released == nil {
+		return trials
+	}
+	made := map[string]bool{}
+	for i := range sweep.Status.Released.Specs {
+		for _, t := range plan.Trials(&sweep.Status.Released.Specs[i]) {
+			made[t.ID()] = true
+		}
+	}
+	return slices.DeleteFunc(trials, func(t plan.Trial) bool { return made[t.ID()] && have[t.ID()] == nil })
 }
 
 // nameRetry is how long a sweep waits before it tries names again that were taken.
@@ -261,9 +275,13 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 			}
 			st := &s.Status
 			st.Total, st.Succeeded, st.Failed, st.Cancelled = 0, 0, 0, 0
+			if gone := st.Released; gone != nil {
+				st.Succeeded, st.Failed, st.Cancelled = gone.Succeeded, gone.Failed, gone.Cancelled
+				st.Total = st.Ended()
+			}
 			st.FailedPoints, st.StoppedPoints = nil, nil // looked at anew: there may be further repeats, or another policy
 			for _, obj := range owned {
-				if run, ok := obj.(*api.BenchmarkRun); ok {
+				if run, ok := obj.(*api.BenchmarkRun); ok && !released(run) {
 					st.Total++
 					count(st, run.Status.Phase)
 					countPoint(s, run)
@@ -283,6 +301,11 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 			return settle(tx, s)
 		})
 	})
+}
+
+// released says that retention is letting the run go, so that it is counted by what its sweep remembers.
+func released(run *api.BenchmarkRun) bool {
+	return run.DeletionTimestamp != nil && run.Annotations[api.AnnotationPurge] == purgeByRetention
 }
 
 // stopPoints ends the waiting repeats of points of which enough have failed.

@@ -240,6 +240,8 @@ type BenchmarkSweepStatus struct {
 	StoppedPoints []string         `json:"stoppedPoints,omitempty"`
 	// Limits found by a search, one for each point.
 	Limits []FoundLimit `json:"limits,omitempty"`
+	// Released are the runs that retention let go: they are counted above, and not made again.
+	Released *ReleasedRuns `json:"released,omitempty"`
 	// Message says in a sentence what is going on.
 	Message string `json:"message,omitempty"`
 	// Folder holds the sweep's results: a table, plots, what they say. Reported is how many runs had ended when they were written.
@@ -254,6 +256,17 @@ type BenchmarkSweepStatus struct {
 
 // Ended is how many runs have ended.
 func (s *BenchmarkSweepStatus) Ended() int32 { return s.Succeeded + s.Failed + s.Cancelled }
+
+// ReleasedRuns is what is remembered of runs that retention let go.
+type ReleasedRuns struct {
+	// Succeeded, Failed and Cancelled count them.
+	Succeeded int32 `json:"succeeded,omitempty"`
+	Failed    int32 `json:"failed,omitempty"`
+	Cancelled int32 `json:"cancelled,omitempty"`
+	// Specs, without their templates, that the sweep had when runs of it went: only of a complete sweep do runs go, so all of their
+	// trials have been made.
+	Specs []BenchmarkSweepSpec `json:"specs,omitempty"`
+}
 
 // FoundLimit is what a search found at a point.
 type FoundLimit struct {
