@@ -138,6 +138,7 @@ func finishedRun(i int) *api.BenchmarkRun {
 func BenchmarkIdleWithQueuedTrials(b *testing.B) {
 	c := needSlurm(b, true)
 	p := newSlurmPlane(c, func(s *api.ClusterSpec) { s.PollInterval = seconds(15) }).ready()
+	defer c.command("scancel", "--user=benchd") // what pends for ever
 	p.apply(manyTrials("queued", func(s *api.BenchmarkSweepSpec) {
 		s.Template.Spec = slurmRun("template").Spec
 		s.Template.Spec.Slurm.Partition, s.Template.Spec.Slurm.TimeLimit = "short", "01:00:00" // over the partition's limit: pends for ever

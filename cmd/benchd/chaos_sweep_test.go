@@ -180,6 +180,7 @@ func TestChaosSweepOnSlurm(t *testing.T) {
 			c.control("node-down", name)
 			<-time.After(time.Duration(s.random.IntN(5000)) * time.Millisecond)
 			c.control("node-up", name)
+			c.resume() // as a site's staff would: a node that Slurm has drained comes back by itself no more
 		})
 	}
 	s.begin("storm", "test")
