@@ -25,6 +25,7 @@ var ollama = Service{
 	Port:       11434,
 	HealthPath: "/api/tags",
 	API:        api.APIOllamaChat,
+	observe:    observeOllama,
 	Image:      "docker://ollama/ollama:latest",
 	Settings: []Setting{
 		{Name: "numParallel", Type: SettingInt, Least: 1, Most: 4096, Meaning: "requests served at once (OLLAMA_NUM_PARALLEL)"},
@@ -182,4 +183,23 @@ func (s *Server) loadOllamaModel(ctx context.Context) error {
 		return fmt.Errorf("load model %s: the answer does not say that it is done", s.Spec.Model)
 	}
 	return nil
+}
+
+// observeOllama asks which models are loaded (GET /api/ps), and how much of them lies on GPUs.
+func observeOllama(ctx context.Context, s Server) (map[string]float64, error) {
+	var loaded struct {
+		Models []struct {
+			Size int64 `json:"size"`
+			VRAM int64 `json:"size_vram"`
+		} `json:"models"`
+	}
+	if err := s.getJSON(ctx, "/api/ps", &loaded); err != nil {
+		return nil, err
+	}
+	told := map[string]float64{"loaded_models": float64(len(loaded.Models)), "model_memory_bytes": 0, "model_vram_bytes": 0}
+	for _, m := range loaded.Models {
+		told["model_memory_bytes"] += float64(m.Size)
+		told["model_vram_bytes"] += float64(m.VRAM)
+	}
+	return told, nil
 }

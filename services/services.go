@@ -54,6 +54,8 @@ type Service struct {
 	// launch gives the processes to start on one node of a server, in the order of their start. The last one of the first node
 	// is the one that answers requests.
 	launch func(Launch) ([]Process, error)
+	// observe asks a server what it tells of itself; nil means that MetricsPath tells, where there is one.
+	observe func(context.Context, Server) (map[string]float64, error)
 	// Prepare gets a healthy server ready to be measured. It may be called again.
 	Prepare func(context.Context, Server) (Prepared, error)
 }

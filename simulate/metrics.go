@@ -64,6 +64,7 @@ func newMetrics(model string, q *queue) *metrics {
 	m.registry.MustRegister(
 		gauge("vllm:num_requests_running", "Number of requests being served.", func() int { n, _ := q.counts(); return n }),
 		gauge("vllm:num_requests_waiting", "Number of requests waiting to be served.", func() int { _, n := q.counts(); return n }),
+		counter("vllm:num_preemptions_total", "Number of preemptions: none, as no cache gets full."),
 		m.promptTokens, m.generationTokens, m.success, m.ttft, m.itl, m.e2e, m.queueTime, m.prefillTime, m.decodeTime,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "vllm:kv_cache_usage_perc", Help: "Share of the cache in use: of the places that there are.", ConstLabels: labels}, q.usage),
 	)

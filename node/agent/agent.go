@@ -18,13 +18,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/benchd/benchd/api/node"
-	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/node/executor"
 	"github.com/benchd/benchd/node/logs"
-	"github.com/benchd/benchd/node/monitor"
 )
 
 // firstPort is where the executor API is served; the next free one is taken when it is in use.
@@ -59,6 +58,8 @@ type agent struct {
 	mask     *strings.Replacer // of what no log or status may hold
 	exec     *executor.Executor
 	servers  []*server
+	// metrics are what this node tells in Prometheus' format: of its load, and of its samples.
+	metrics *prometheus.Registry
 	// heard is when the lead was last heard of, in nanoseconds after zero.
 	heard atomic.Int64
 	// shutdown is closed when the lead asks for the end.
@@ -138,6 +139,7 @@ func (a *agent) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.metrics = prometheus.NewRegistry()
 	a.exec = executor.New(a.opts.Node, a.zero.Add(-a.opts.ClockSkew), a.log)
 	a.servers = a.newServers()
 	api, err := a.serveAPI(listener)
@@ -150,12 +152,7 @@ func (a *agent) serve(ctx context.Context) error {
 	}
 	a.log.Info("agent is up", "address", a.address, "port", a.port, "roles", fmt.Sprint(a.manifest.Ranks[a.opts.Rank]))
 
-	if *a.manifest.Monitor.Enabled {
-		go a.sample(ctx)
-	}
-	if p := a.manifest.Monitor.Pushgateway; p != nil && slices.Contains(a.manifest.Ranks[a.opts.Rank], node.RoleClient) {
-		defer a.push(ctx, p)()
-	}
+	defer a.monitor(ctx)()
 	defer a.cleanUp() // once all processes have ended
 	processes := newProcesses(a.manifest.GraceTime.Duration, a.log)
 	defer processes.stopAll()
@@ -200,23 +197,6 @@ func (a *agent) follow(ctx context.Context) error {
 	}
 }
 
-// push pushes live metrics from now on. What it returns ends that and takes them away again.
-func (a *agent) push(ctx context.Context, to *api.PushgatewaySpec) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	p := monitor.Pusher{
-		URL: to.URL, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node, Source: a.exec, Log: a.log,
-	}
-	go func() {
-		defer close(done)
-		p.Run(ctx)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}
-
 func (a *agent) cleanUp() {
 	for _, s := range a.servers {
 		if err := s.cleanUp(); err != nil {
@@ -255,17 +235,6 @@ func (a *agent) register() error {
 		return fmt.Errorf("register agent: %w", err)
 	}
 	return nil
-}
-
-func (a *agent) sample(ctx context.Context) {
-	s := monitor.Sampler{Node: a.opts.Node, Path: samplesPath(a.folder, a.opts.Node), Interval: a.manifest.Monitor.Interval.Duration}
-	if err := s.Run(ctx); err != nil {
-		a.log.Warn("sampling stopped", "error", err)
-	}
-}
-
-func samplesPath(f node.Folder, name string) string {
-	return filepath.Join(f.Logs(name), "samples.csv")
 }
 
 // lineWriter hands what slog writes, a line at a time, to a capture.

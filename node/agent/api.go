@@ -31,7 +31,7 @@ func (a *agent) serveAPI(l net.Listener) (apiServer, error) {
 		return apiServer{}, fmt.Errorf("serve the executor API: %w", err)
 	}
 	mux := http.NewServeMux()
-	a.exec.Register(mux)
+	a.exec.Register(mux, a.metrics)
 	mux.HandleFunc("GET /status", a.status)
 	mux.HandleFunc("GET /clock", a.clock)
 	mux.HandleFunc("POST /shutdown", a.end)

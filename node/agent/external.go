@@ -34,7 +34,7 @@ func (l *lead) prepareExternal(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ready = append(ready, api.ServerStatus{Name: fmt.Sprintf("%s-%d", spec.Name, i), Node: "external", URL: s.URL, Version: p.Version, Model: p.Model})
+		ready = append(ready, api.ServerStatus{Name: externalName(spec, i), Node: "external", URL: s.URL, Version: p.Version, Model: p.Model})
 	}
 	l.set(func(st *node.LeadStatus) { st.Servers = ready })
 	return nil
@@ -75,3 +75,6 @@ func lookAtExternal(ctx context.Context, service *services.Service, s services.S
 	}
 	return service.Prepare(ctx, s)
 }
+
+// externalName is what an external server is told by.
+func externalName(spec *api.ServiceSpec, i int) string { return fmt.Sprintf("%s-%d", spec.Name, i) }

@@ -13,6 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/benchd/benchd/api/node"
 	"github.com/benchd/benchd/workload"
 )
@@ -42,14 +45,14 @@ func New(nodeName string, zero time.Time, log *slog.Logger) *Executor {
 	return &Executor{node: nodeName, zero: zero, log: log}
 }
 
-// Register adds the API's paths.
-func (e *Executor) Register(mux *http.ServeMux) {
+// Register adds the API's paths. What others tell of the node is shown beside the load's metrics.
+func (e *Executor) Register(mux *http.ServeMux, others ...prometheus.Gatherer) {
 	mux.HandleFunc("GET /health", e.health)
 	mux.HandleFunc("POST /prepare", e.begin(e.Prepare))
 	mux.HandleFunc("POST /start", e.begin(e.Start))
 	mux.HandleFunc("POST /stop", e.stop)
 	mux.HandleFunc("GET /metrics", e.metricsJSON)
-	mux.HandleFunc("GET /metrics/prometheus", e.prometheus)
+	mux.Handle("GET /metrics/prometheus", promhttp.HandlerFor(append(prometheus.Gatherers{e}, others...), promhttp.HandlerOpts{}))
 }
 
 func (e *Executor) health(w http.ResponseWriter, _ *http.Request) {

@@ -5,7 +5,6 @@ import (
 	"regexp"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/benchd/benchd/api/node"
@@ -111,14 +110,6 @@ func (e *Executor) live() (*metrics, node.ExecutorStatus) {
 		}
 	}
 	return m, st
-}
-
-func (e *Executor) prometheus(w http.ResponseWriter, r *http.Request) {
-	m, _ := e.live()
-	if m == nil {
-		return // no load yet: an empty page is a valid exposition
-	}
-	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }
 
 // Live is what GET /metrics answers: rates and medians of the last ten seconds.
