@@ -46,7 +46,7 @@ func (s *runPass) follow(next api.RunPhase, message string, limit time.Duration)
 	if order != nil {
 		s.run.Status.Progress = order.Progress
 		s.attempt().ReadyToFirstRequest = order.ReadyToFirstRequest
-		s.attempt().ClockUncertainty = order.ClockUncertainty
+		s.attempt().ClockUncertainty, s.attempt().LoadStart = order.ClockUncertainty, order.LoadStart
 		if rank[order.Phase] >= rank[next] || order.Outcome != nil {
 			if next == api.RunTearingDown || order.Outcome != nil && rank[order.Phase] < rank[next] {
 				return s.taken(a, order)

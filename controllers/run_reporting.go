@@ -98,5 +98,13 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 	if a, err := s.bound(); err == nil && a != nil {
 		story.Nodes = a.Status.Nodes
 	}
+	if m := &spec.Monitoring; *m.Enabled && attempt.LoadStart != nil {
+		in.Samples, in.SampleSeconds, in.Start = m.Output, m.Interval.Seconds(), attempt.LoadStart.Time
+		for _, n := range story.Nodes {
+			if slices.Contains(n.Roles, node.RoleServer) {
+				in.ServerNodes = append(in.ServerNodes, n.Name)
+			}
+		}
+	}
 	return report.Make(attempt.Folder, in, story)
 }

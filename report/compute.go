@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/workload"
@@ -30,6 +31,13 @@ type Input struct {
 	Interrupted bool `json:"interrupted,omitempty"`
 	// ClockUncertainty of each client node in seconds, by measurements before and after the load; the header has the first.
 	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
+	// Samples is the file of the nodes' samples in the attempt's metrics folder, SampleSeconds the time between two of them, and Start
+	// the load's beginning on the nodes' wall clocks; none without samples.
+	Samples       string    `json:"samples,omitempty"`
+	SampleSeconds float64   `json:"sampleSeconds,omitempty"`
+	Start         time.Time `json:"start,omitzero"`
+	// ServerNodes are the nodes that servers ran on.
+	ServerNodes []string `json:"serverNodes,omitempty"`
 	// Limits of the verdict.
 	Limits api.VerdictSpec `json:"limits"`
 	// Sweep that the run is a trial of, and the values of its parameters there.
@@ -117,8 +125,7 @@ func accumulate(dir string, in Input) (*accumulator, error) {
 	if err := a.read(dir, nothing); err != nil {
 		return nil, err
 	}
-	a.finish()
-	return a, nil
+	return a, a.finish(dir)
 }
 
 func (a *accumulator) read(dir string, v workload.Visitor) error {
@@ -408,8 +415,8 @@ func (a *accumulator) countSLO(r *workload.Record) {
 	}
 }
 
-// finish makes the summary of what was added.
-func (a *accumulator) finish() {
+// finish makes the summary of what was added, and of what was sampled meanwhile.
+func (a *accumulator) finish(dir string) error {
 	s := &a.sum
 	s.Sweep, s.Parameters = a.in.Sweep, a.in.Parameters
 	s.Run, s.UID, s.Attempt, s.Service, s.Model, s.BenchdVers = a.in.Run, a.in.UID, a.in.Attempt, a.in.Service, a.in.Model, a.in.Version
@@ -426,5 +433,11 @@ func (a *accumulator) finish() {
 	s.Series = a.series.finish(&a.flight, a.from, a.to)
 	s.WholeRun = a.whole.summary()
 	s.Definitions = maps.Clone(definitions)
-	s.Verdict = a.judge()
+	sampled, err := a.readSamples(dir)
+	if err != nil {
+		return err
+	}
+	s.Resources = a.finishResources(sampled)
+	s.Verdict = a.judge(sampled)
+	return nil
 }

@@ -9,11 +9,13 @@ import (
 )
 
 // judge says whether the numbers can be used, and every reason why not.
-func (a *accumulator) judge() Verdict {
+func (a *accumulator) judge(sampled *tracks) Verdict {
 	var v judgement
 	a.judgeRequests(&v)
 	a.judgeClient(&v)
 	a.judgeWindow(&v)
+	a.judgeGPUs(&v, sampled)
+	a.judgeSides(&v, a.sum.Resources)
 	switch {
 	case len(v.invalid) > 0:
 		return Verdict{Invalid, append(v.invalid, v.suspect...)}

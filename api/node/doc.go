@@ -177,6 +177,8 @@ type OrderStatus struct {
 	// ReadyToFirstRequest is the time from all servers being healthy (or the order being taken up, if that was later)
 	// to the first request sent, in seconds.
 	ReadyToFirstRequest float64 `json:"readyToFirstRequest,omitempty"`
+	// LoadStart is when the load began, or is to begin, by the lead's wall clock.
+	LoadStart *metav1.MicroTime `json:"loadStart,omitempty"`
 	// ClockUncertainty of each client node, in seconds, by measurements before and after the load.
 	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
 	// CacheReset says what came of emptying the servers' caches before the load; empty when it was not asked for.

@@ -374,6 +374,8 @@ type Attempt struct {
 	Phases []PhaseTime `json:"phases,omitempty"`
 	// ReadyToFirstRequest is the time from all servers being ready to the first request sent, in seconds.
 	ReadyToFirstRequest float64 `json:"readyToFirstRequest,omitempty"`
+	// LoadStart is when the load began, by the lead's wall clock.
+	LoadStart *metav1.MicroTime `json:"loadStart,omitempty"`
 	// ClockUncertainty of each client node against the lead's clock, in seconds, by measurements before and after the load.
 	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
 	// Findings are the known failures that the attempt's logs tell of.

@@ -301,6 +301,8 @@ func (a *attempt) launch(ctx context.Context) error {
 		return a.launchFailure(ctx, err)
 	}
 	a.t0 = time.Now().Add(startLead)
+	began := metav1.NewMicroTime(a.t0)
+	a.publish(func(st *node.OrderStatus) { st.LoadStart = &began })
 	err = a.each(func(i int, m *member) error {
 		return m.call(ctx, http.MethodPost, "/start", request(i, m), nil)
 	})

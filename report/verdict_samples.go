@@ -1,0 +1,87 @@
+package report
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+const (
+	// foreignMemory is what a GPU may hold of others' processes: a display, a monitoring agent.
+	foreignMemory = 256 << 20
+	// sidesApart is how far servers' and clients' numbers may lie apart, as a share of the larger one, beyond what sampling explains.
+	sidesApart = 0.05
+	// flightApart is the same for requests in flight, which are sampled as they come and go.
+	flightApart = 0.25
+	// sideSamples are needed of each server before its means are held against the clients'.
+	sideSamples = 10
+)
+
+// judgeGPUs looks for GPUs that did not do what they can.
+func (a *accumulator) judgeGPUs(v *judgement, t *tracks) {
+	if t == nil {
+		return
+	}
+	for _, one := range t.list {
+		gpu, name, is := strings.Cut(strings.TrimPrefix(one.name, "gpu"), "_")
+		if _, err := strconv.Atoi(gpu); err != nil || !is || !strings.HasPrefix(one.name, "gpu") {
+			continue
+		}
+		usage, _ := one.usage()
+		switch name {
+		case "throttled":
+			v.suspectIf(usage.Mean > 0, "GPU %s of %s was slowed down by heat, power or its hardware in %.0f %% of the samples", gpu, one.node, 100*usage.Mean)
+		case "foreign_memory_bytes":
+			v.suspectIf(usage.Mean > foreignMemory, "processes of others held %.1f GiB of GPU %s of %s", usage.Mean/(1<<30), gpu, one.node)
+		case "ecc_errors_total":
+			v.suspectIf(one.grown > 0, "GPU %s of %s had memory errors that could not be corrected", gpu, one.node)
+		case "xid_errors_total":
+			v.suspectIf(one.grown > 0, "the driver told of critical errors (XID) of GPU %s of %s: see dmesg there", gpu, one.node)
+		}
+	}
+}
+
+// judgeSides holds what the servers told against what the clients saw. Where they differ, somebody else uses the servers, or one side
+// counts wrongly.
+func (a *accumulator) judgeSides(v *judgement, r *Resources) {
+	s := &a.sum
+	if r == nil || len(r.PerServer) == 0 || len(r.PerServer) < len(a.servers) || s.MeasuredSeconds < sideSamples*r.IntervalSeconds {
+		return
+	}
+	tokens, flight, tellTokens, tellFlight := 0.0, 0.0, true, true
+	for _, server := range r.PerServer {
+		if server.OutputTokens == nil {
+			tellTokens = false
+		} else {
+			tokens += *server.OutputTokens
+		}
+		if server.Running == nil {
+			tellFlight = false
+			continue
+		}
+		flight += server.Running.Mean
+		if server.Waiting != nil {
+			flight += server.Waiting.Mean
+		}
+	}
+	if received := total(a.windowOut); tellTokens && s.ErrorRate == 0 && s.Tokens.Source == "server" {
+		// A sample is as old as an interval at each end of the window; of answers that are not streamed, what is under way counts on
+		// one side alone.
+		slack := sidesApart*max(tokens, received) + 2*r.IntervalSeconds*s.OutputTokenThroughput
+		if mean := s.OutputTokens.Mean; !a.header.Streaming && mean != nil {
+			slack += s.Concurrency.Mean**mean + float64(s.Concurrency.Peak)**mean
+		}
+		v.suspectIf(math.Abs(tokens-received) > slack, "the servers generated %.0f tokens in the measured window, the clients received %.0f: %s", tokens, received, whoElse(tokens > received))
+	}
+	if tellFlight {
+		slack := max(2, flightApart*max(flight, s.Concurrency.Mean))
+		v.suspectIf(math.Abs(flight-s.Concurrency.Mean) > slack, "the servers had %.1f requests on the mean, the clients %.1f in flight: %s", flight, s.Concurrency.Mean, whoElse(flight > s.Concurrency.Mean))
+	}
+}
+
+func whoElse(servers bool) string {
+	if servers {
+		return "somebody else uses the servers"
+	}
+	return "something lies between, or one side counts wrongly"
+}
