@@ -19,7 +19,7 @@ type Story struct {
 	Outcome *api.Outcome         `json:"outcome,omitempty"`
 	// Findings are the known failures that the logs tell of.
 	Findings []api.LogFinding `json:"findings,omitempty"`
-	Folder  string               `json:"folder"`
+	Folder   string           `json:"folder"`
 }
 
 // Markdown writes the report for people. Without a summary it tells what happened and where the logs are.
