@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -222,6 +223,7 @@ func (s *allocationPass) takeOver(status node.LeadStatus) {
 		a.Status.Nodes = status.Nodes
 	}
 	a.Status.Order = max(a.Status.Order, status.Order)
+	a.Status.Pushgateway = cmp.Or(status.Pushgateway, a.Status.Pushgateway)
 	if len(status.Servers) > 0 && (status.Phase == node.LeadReady || status.Phase == node.LeadEnding) {
 		a.Status.Servers = status.Servers
 	}

@@ -132,6 +132,8 @@ type LeadStatus struct {
 	Failure *api.Outcome       `json:"failure,omitempty"`
 	Nodes   []api.NodeStatus   `json:"nodes,omitempty"`
 	Servers []api.ServerStatus `json:"servers,omitempty"`
+	// Pushgateway is the address of the one that the job has started.
+	Pushgateway string `json:"pushgateway,omitempty"`
 	// Order is the one being worked on, or the last one that was; 0 before the first.
 	Order int32 `json:"order,omitempty"`
 }

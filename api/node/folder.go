@@ -61,6 +61,9 @@ func (f Folder) Agent(rank int) string { return f.at("agents", strconv.Itoa(rank
 // Lead is the file of the LeadStatus.
 func (f Folder) Lead() string { return f.at("lead.json") }
 
+// Pushgateway holds the address of the one that the job has started; sealed by the agent that did.
+func (f Folder) Pushgateway() string { return f.at("pushgateway.json") }
+
 // Drain is the file that ends the job after the order that is under way.
 func (f Folder) Drain() string { return f.at("drain") }
 

@@ -110,6 +110,8 @@ type AllocationStatus struct {
 	Nodes []NodeStatus `json:"nodes,omitempty"`
 	// Servers that were healthy and prepared when the Allocation became Ready.
 	Servers []ServerStatus `json:"servers,omitempty"`
+	// Pushgateway is the address of the one that was started for the job; empty when none was asked for, or before it is up.
+	Pushgateway string `json:"pushgateway,omitempty"`
 	// Failure says why a Failed or Lost Allocation is so.
 	Failure *Outcome `json:"failure,omitempty"`
 	// Conditions tell the story: stable reasons, what was seen, the next step.

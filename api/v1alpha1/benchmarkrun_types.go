@@ -204,10 +204,21 @@ type MonitoringSpec struct {
 
 // PushgatewaySpec says where metrics are pushed to. One that cannot be reached is a warning in the log, never a failure.
 type PushgatewaySpec struct {
-	// URL of the Pushgateway, such as http://mel2109:9091.
-	URL string `json:"url"`
+	// URL of the Pushgateway, such as http://mel2109:9091; left out where one is started.
+	URL string `json:"url,omitempty"`
+	// Start has a Pushgateway started for the job, on its first monitor node, or on the lead's node where there is none.
+	Start *StartPushgatewaySpec `json:"start,omitempty"`
 	// Interval between two pushes; 15s by default.
 	Interval metav1.Duration `json:"interval,omitzero"`
+}
+
+// StartPushgatewaySpec says how a Pushgateway is started. It ends with the job, and what it holds with it.
+type StartPushgatewaySpec struct {
+	// Image of a container to run it in, by container.runtime (apptainer where there is none); without one, pushgateway or
+	// prometheus-pushgateway is taken from container.path or PATH.
+	Image string `json:"image,omitempty"`
+	// Port to listen on, at the node's address; 9091 by default.
+	Port int32 `json:"port,omitempty"`
 }
 
 // Collector brings logs together.

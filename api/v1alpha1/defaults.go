@@ -74,6 +74,9 @@ func setRunDefaults(run *BenchmarkRun) {
 	setDefault(&s.Monitoring.Output, "benchmark_metrics.csv")
 	if p := s.Monitoring.Pushgateway; p != nil {
 		setDuration(&p.Interval, 15*time.Second)
+		if p.Start != nil {
+			setDefault(&p.Start.Port, 9091)
+		}
 	}
 
 	setDefault(&s.Logging.Type, CollectorTailer)

@@ -334,6 +334,12 @@ func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
 		to := at.Child("pushgateway")
 		u, err := url.Parse(p.URL)
 		switch {
+		case p.Start != nil && p.URL != "":
+			errs = append(errs, field.Forbidden(to.Child("url"), "a Pushgateway is started, and tells its address itself: leave out url, or start"))
+		case p.Start != nil:
+			errs = append(errs, validateRange(int64(p.Start.Port), 1024, 65535, to.Child("start", "port"))...)
+		case p.URL == "":
+			errs = append(errs, field.Required(to.Child("url"), "say where the Pushgateway is, such as http://mel2109:9091, or have one started by start: {}"))
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 			errs = append(errs, field.Invalid(to.Child("url"), clip(p.URL), "use a URL such as http://mel2109:9091"))
 		case u.User != nil:

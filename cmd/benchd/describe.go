@@ -169,6 +169,9 @@ func describeAllocation(p func(string, ...any), a *api.Allocation) {
 	for _, s := range st.Servers {
 		p("Server:\t%s on %s at %s, version %s", s.Name, s.Node, s.URL, orNone(s.Version))
 	}
+	if st.Pushgateway != "" {
+		p("Pushgateway:\t%s", st.Pushgateway)
+	}
 	if f := st.Failure; f != nil {
 		p("Failure:\t%s %s: %s", f.Class, f.Reason, f.Message)
 	}

@@ -152,13 +152,14 @@ func (a *agent) serve(ctx context.Context) error {
 	}
 	a.log.Info("agent is up", "address", a.address, "port", a.port, "roles", fmt.Sprint(a.manifest.Ranks[a.opts.Rank]))
 
-	defer a.monitor(ctx)()
 	defer a.cleanUp() // once all processes have ended
 	processes := newProcesses(a.manifest.GraceTime.Duration, a.log)
 	defer processes.stopAll()
 	serving, end := context.WithCancel(ctx)
 	defer end() // before the processes are ended, for none of them then ends by itself
 	go reapOrphans(serving)
+	go a.startGateway(serving, processes)
+	defer a.monitor(ctx)() // what was pushed goes while the gateway is still there
 	for _, s := range a.servers {
 		go s.run(serving, processes)
 	}

@@ -145,9 +145,9 @@ func mistake(reason, format string, args ...any) error {
 }
 
 // environment is the node's own with the process's, which wins. Folders of container.path come first in PATH.
-func (s *server) environment(own map[string]string) []string {
+func (a *agent) environment(own map[string]string) []string {
 	env := os.Environ()
-	if dirs := s.agent.manifest.Container.Path; len(dirs) > 0 {
+	if dirs := a.manifest.Container.Path; len(dirs) > 0 {
 		env = append(env, "PATH="+strings.Join(append(slices.Clone(dirs), os.Getenv("PATH")), ":"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(own)) {
@@ -179,7 +179,7 @@ func (s *server) startProcess(ctx context.Context, processes *processes, p servi
 	if p.Ready != "" {
 		up = capture.Await(p.Ready)
 	}
-	proc, err := processes.start(command.Args, s.environment(command.Env), capture)
+	proc, err := processes.start(command.Args, s.agent.environment(command.Env), capture)
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func (s *server) askGate(ctx context.Context, g *services.Gate) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, command.Args[0], command.Args[1:]...)
-	cmd.Env = s.environment(command.Env)
+	cmd.Env = s.agent.environment(command.Env)
 	cmd.WaitDelay = time.Second
 	output, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {

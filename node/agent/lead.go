@@ -170,6 +170,9 @@ func (l *lead) beat(ctx context.Context) {
 	write := func() {
 		l.mu.Lock()
 		l.status.Counter++
+		if gateway := l.manifest.Monitor.Pushgateway; gateway != nil && gateway.Start != nil && l.status.Pushgateway == "" {
+			l.status.Pushgateway = l.agent.startedGateway()
+		}
 		st := l.status
 		l.mu.Unlock()
 		if err := node.WriteLiveness(l.folder.Lead(), st); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"github.com/benchd/benchd/api/node"
+	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/node/monitor"
 	"github.com/benchd/benchd/services"
 )
@@ -34,16 +35,28 @@ func (a *agent) monitor(ctx context.Context) (stop func()) {
 		})
 	}
 	if to := spec.Pushgateway; to != nil {
-		p := monitor.Pusher{
-			URL: to.URL, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node,
-			Source: prometheus.Gatherers{a.exec, a.metrics}, Log: a.log,
-		}
-		running.Go(func() { p.Run(ctx) })
+		running.Go(func() { a.push(ctx, to) })
 	}
 	return func() {
 		cancel()
 		running.Wait()
 	}
+}
+
+// push pushes what this node tells, until ctx ends.
+func (a *agent) push(ctx context.Context, to *api.PushgatewaySpec) {
+	url, err := a.gatewayURL(ctx, to)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.log.Warn("live metrics are not pushed", "error", err)
+		}
+		return
+	}
+	p := monitor.Pusher{
+		URL: url, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node,
+		Source: prometheus.Gatherers{a.exec, a.metrics}, Log: a.log,
+	}
+	p.Run(ctx)
 }
 
 // sources are what this node is sampled by. One that does not work is told, and left out.

@@ -16,14 +16,16 @@ type roles struct {
 	self    int
 	metrics []Metric
 
+	began  time.Time
 	looked time.Time    // when the tree was last looked at
 	tree   map[int]bool // below the agent
 	before map[int]procfs.ProcStat
 	at     time.Time // of before
 }
 
-// treeInterval is how often it is looked which processes there are: to read all of a node's takes some milliseconds.
-const treeInterval = 10 * time.Second
+// mostBetween bounds how long it is not looked which processes there are: to read all of a node's takes some milliseconds. In the
+// beginning, when servers start theirs, it is looked more often.
+const mostBetween = 10 * time.Second
 
 // NewRoles is the source of this process, which plays the role, and of all below it, which are servers.
 func NewRoles(role string) (Source, error) {
@@ -31,7 +33,7 @@ func NewRoles(role string) (Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sample processes: %w", err)
 	}
-	r := &roles{fs: fs, self: os.Getpid(), before: map[int]procfs.ProcStat{}}
+	r := &roles{fs: fs, self: os.Getpid(), began: time.Now(), before: map[int]procfs.ProcStat{}}
 	for _, name := range []string{role, "server"} {
 		r.metrics = append(r.metrics,
 			Metric{FamilyRole, name, "cpu_percent", "CPU time of the role's processes, in percent of one CPU, since the sample before."},
@@ -47,7 +49,7 @@ func (r *roles) Close() error { return nil }
 
 func (r *roles) Read(_ context.Context, v []float64) {
 	now := time.Now()
-	if now.Sub(r.looked) >= treeInterval || len(r.tree) == 0 {
+	if now.Sub(r.looked) >= min(now.Sub(r.began)/4, mostBetween) {
 		r.looked, r.tree = now, r.below()
 	}
 	seen := map[int]procfs.ProcStat{}
