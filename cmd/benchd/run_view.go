@@ -196,9 +196,9 @@ func failedAt(lines []phaseLine) int {
 }
 
 func (l phaseLine) draw() string {
-	text := fmt.Sprintf("%s %-12s", l.mark, l.phase)
+	text := fmt.Sprintf("%s %s", l.mark, l.phase)
 	if l.begun {
-		text += fmt.Sprintf(" %7s", clock(l.took))
+		text = fmt.Sprintf("%s %7s", pad(text, 14), clock(l.took))
 	}
 	switch l.mark {
 	case markDone:
