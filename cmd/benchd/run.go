@@ -58,28 +58,8 @@ as well. Where standard output is no terminal, the report in Markdown is printed
 			if err := applyAll(cmd.Context(), c, docs, note(cmd), ""); err != nil {
 				return err
 			}
-			show.home = string(dir)
-			if o.home != "" {
-				show.with = " --home " + o.home
-			}
-			if o.namespace != api.DefaultNamespace {
-				show.with += " -n " + o.namespace
-			}
-			var failed error
-			place := places(docs)
-			for _, doc := range docs {
-				if sweep, ok := doc.Object.(*api.BenchmarkSweep); ok {
-					note(cmd)("sweep/%s goes on by itself. Look at it with:\n  benchd get sweep %s -w --home %s\n  benchd get runs -l %s=%s --home %s",
-						sweep.Name, sweep.Name, dir, api.LabelSweep, sweep.Name, dir)
-				}
-				if run, ok := doc.Object.(*api.BenchmarkRun); ok {
-					failed = errors.Join(failed, followRun(cmd, c, run, place(), show))
-					if code := (exitError{}); errors.As(failed, &code) && code.code == exitDetached {
-						return failed
-					}
-				}
-			}
-			return failed
+			show.home, show.with = string(dir), o.again()
+			return followAll(cmd, c, docs, show)
 		},
 	}
 	fileFlags(cmd, &files, &recursive)
@@ -93,20 +73,46 @@ as well. Where standard output is no terminal, the report in Markdown is printed
 	return cmd
 }
 
-// places numbers the runs of a file: 1 of 2, 2 of 2; one alone has no number.
-func places(docs []manifest.Document) func() string {
-	runs, at := 0, 0
+// again is what a command needs beside names to come to the same objects.
+func (o *options) again() string {
+	with := ""
+	if o.home != "" {
+		with = " --home " + quoteWords([]string{o.home})
+	}
+	if o.namespace != api.DefaultNamespace {
+		with += " -n " + o.namespace
+	}
+	return with
+}
+
+// followAll follows the runs of files one after the other. Sweeps take long and go on by themselves.
+func followAll(cmd *cobra.Command, c *client.Client, docs []manifest.Document, show shown) error {
+	var runs []*api.BenchmarkRun
 	for _, doc := range docs {
-		if _, ok := doc.Object.(*api.BenchmarkRun); ok {
-			runs++
+		switch obj := doc.Object.(type) {
+		case *api.BenchmarkSweep:
+			note(cmd)("sweep/%s goes on by itself. Look at it with:\n  benchd get sweep %s -w --home %s\n  benchd get runs -l %s=%s --home %s",
+				obj.Name, obj.Name, show.home, api.LabelSweep, obj.Name, show.home)
+		case *api.BenchmarkRun:
+			runs = append(runs, obj)
 		}
 	}
-	return func() string {
-		if at++; runs < 2 {
-			return ""
+	var failed error
+	for i, run := range runs {
+		place := ""
+		if len(runs) > 1 {
+			place = fmt.Sprintf("%d of %d", i+1, len(runs))
 		}
-		return fmt.Sprintf("%d of %d", at, runs)
+		err := followRun(cmd, c, run, place, show)
+		failed = errors.Join(failed, err)
+		if code := (exitError{}); errors.As(err, &code) && code.code == exitDetached {
+			for _, other := range runs[i+1:] {
+				note(cmd)("run/%s goes on too", other.Name)
+			}
+			return failed
+		}
 	}
+	return failed
 }
 
 // shown says what a user wants to see of the runs that are followed.

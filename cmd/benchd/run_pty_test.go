@@ -176,11 +176,13 @@ func TestRunInPlainLines(t *testing.T) {
 func TestRunIsLeftAndFoundAgain(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t).ready()
-	m := p.onTerminal(nil, nil, "run", "-f", runFile(t, "long", 120))
+	m := p.onTerminal(nil, nil, "run", "-f", runFile(t, "long", 120), "-f", runFile(t, "other", 120))
+	m.expect("run/long  1 of 2")
 	m.expect("▸ Executing")
 	m.press(keyCtrlC)
 	m.expect("run/long goes on. Come back with:")
 	m.expect("benchd cancel long")
+	m.expect("run/other goes on too")
 	if code := m.exit(); code != exitDetached {
 		t.Errorf("exit code %d, want %d", code, exitDetached)
 	}
@@ -210,8 +212,9 @@ func TestRunIsLeftAndFoundAgain(t *testing.T) {
 	if err != nil || bytes.Contains(text, []byte("\x1b")) || !bytes.Contains(text, []byte("Executing")) || !bytes.Contains(text, []byte("2/2")) {
 		t.Errorf("top without a terminal: %v\n%s", err, text)
 	}
-	if out, err := exec.Command(p.binary, "cancel", "long", "--home", string(p.home)).CombinedOutput(); err != nil {
+	if out, err := exec.Command(p.binary, "cancel", "long", "other", "--home", string(p.home)).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	p.until("long", time.Minute, api.RunCancelled)
+	p.until("other", time.Minute, api.RunCancelled)
 }
