@@ -99,20 +99,26 @@ func validateMeta(obj Object) field.ErrorList {
 	if ns := obj.GetNamespace(); ns != "" && len(validation.IsDNS1123Label(ns)) > 0 {
 		errs = append(errs, field.Invalid(meta.Child("namespace"), clip(ns), "use at most 63 lower-case letters, digits and dashes"))
 	}
-	for key, value := range obj.GetLabels() {
-		for _, msg := range validation.IsQualifiedName(key) {
-			errs = append(errs, field.Invalid(meta.Child("labels"), clip(key), msg))
-		}
-		for _, msg := range validation.IsValidLabelValue(value) {
-			errs = append(errs, field.Invalid(meta.Child("labels").Key(key), clip(value), msg))
-		}
-	}
+	errs = append(errs, validateLabels(obj.GetLabels(), meta.Child("labels"))...)
 	size := 0
 	for key, value := range obj.GetAnnotations() {
 		size += len(key) + len(value)
 	}
 	if size > 256<<10 {
 		errs = append(errs, field.TooLong(meta.Child("annotations"), "", 256<<10))
+	}
+	return errs
+}
+
+func validateLabels(labels map[string]string, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for key, value := range labels {
+		for _, msg := range validation.IsQualifiedName(key) {
+			errs = append(errs, field.Invalid(at, clip(key), msg))
+		}
+		for _, msg := range validation.IsValidLabelValue(value) {
+			errs = append(errs, field.Invalid(at.Key(key), clip(value), msg))
+		}
 	}
 	return errs
 }
