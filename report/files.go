@@ -228,13 +228,15 @@ func (s *Summary) Headline() *api.Summary {
 	if s.ServerView != nil {
 		queue = value(s.ServerView.Queue.Mean)
 	}
-	return &api.Summary{
+	headline := &api.Summary{
 		GoodputShare: good, Saturated: s.Saturated, QueueMean: queue,
 		Requests: s.Requests.Attempted, Failed: s.Requests.Attempted - s.Requests.Succeeded, RequestThroughput: s.RequestThroughput,
 		OutputTokenThroughput: s.OutputTokenThroughput, TTFTP50: value(s.TTFT.P50), TTFTP99: value(s.TTFT.P99), TPOTP50: value(s.TPOT.P50),
 		E2EP50: value(s.E2E.P50), E2EP99: value(s.E2E.P99), ErrorRate: s.ErrorRate, Verdict: s.Verdict.State,
 		VerdictReasons: s.Verdict.Reasons,
 	}
+	s.Resources.headline(headline)
+	return headline
 }
 
 // ReadSummary reads a report's summary.json.

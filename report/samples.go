@@ -136,7 +136,7 @@ func (a *accumulator) finishResources(t *tracks) *Resources {
 	if t == nil || len(t.list) == 0 {
 		return nil
 	}
-	r := &Resources{IntervalSeconds: a.in.SampleSeconds, PerNode: map[string]NodeResources{}, PerServer: map[string]ServerResources{}, Series: []ResourceSeries{}}
+	r := &Resources{IntervalSeconds: a.in.SampleSeconds, PerNode: map[string]NodeResources{}, PerServer: map[string]ServerResources{}, Series: []ResourceSeries{}, serverNodes: a.in.ServerNodes}
 	window := float64(a.to-a.from) / second
 	for _, one := range t.list {
 		if one.name == clock {

@@ -458,6 +458,14 @@ type Summary struct {
 	Saturated    bool     `json:"saturated,omitempty"`
 	// QueueMean is how long requests waited in the server's queue on average, as it tells itself; 0 where none does.
 	QueueMean float64 `json:"queueMean,omitempty"`
+	// KVCacheUsage is the mean share of the KV cache in use, of the server whose is fullest, Preemptions the requests that all of them
+	// put off for it; nil where servers do not tell.
+	KVCacheUsage *float64 `json:"kvCacheUsage,omitempty"`
+	Preemptions  *float64 `json:"preemptions,omitempty"`
+	// GPUUtilization is the mean over the GPUs of the server nodes, in percent; JoulesPerOutputToken what they used for a token; nil
+	// where they do not tell.
+	GPUUtilization       *float64 `json:"gpuUtilization,omitempty"`
+	JoulesPerOutputToken *float64 `json:"joulesPerOutputToken,omitempty"`
 	// Verdict is Valid, Suspect or Invalid, VerdictReasons say why it is not Valid.
 	Verdict        string   `json:"verdict,omitempty"`
 	VerdictReasons []string `json:"verdictReasons,omitempty"`
