@@ -133,6 +133,9 @@ func New(cfg Config) (*Manager, error) {
 	m.retention = newController("retention", m.keep.reconcile)
 	m.clusters.changed = m.allocations.queue.Add
 	m.planner.wake, m.planner.wakeSweep = m.planning.queue.Add, m.grouping.queue.Add
+	for _, c := range m.all() {
+		m.metrics.failures.WithLabelValues(c.name) // a zero from the start can be told from a gap
+	}
 	if cfg.Registerer != nil {
 		cfg.Registerer.MustRegister(m.census, &collector{controllers: m.all(), store: cfg.Store})
 	}
