@@ -52,8 +52,12 @@ func TestDashboardsAreWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		var d dashboard.Dashboard
-		if err := d.UnmarshalJSONStrict(data); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if err := json.Unmarshal(data, &d); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		again, err := json.MarshalIndent(d, "", "  ")
+		if diff := cmp.Diff(string(data), string(again)+"\n"); err != nil || diff != "" {
+			t.Errorf("%s does not come through Grafana's types (%v):\n%s", name, err, diff)
 		}
 		if err := d.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
