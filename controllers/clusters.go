@@ -150,7 +150,7 @@ func (cs *clusters) get(ctx context.Context, name string) (*poller, error) {
 	if old := cs.open[name]; old != nil {
 		old.stop()
 	}
-	p := newPoller(cs, c, adapter)
+	p := newPoller(cs, c, &measured{Cluster: adapter, name: name, metrics: cs.metrics})
 	cs.open[name] = p
 	if cs.ctx != nil {
 		cs.start(p)

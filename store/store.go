@@ -23,6 +23,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -76,6 +77,7 @@ type Store struct {
 	homeID string
 
 	writing sync.Mutex // one write transaction at a time, until it is published
+	commits atomic.Int64
 
 	mu        sync.RWMutex // guards what follows
 	published uint64       // the version that rows and owned show
