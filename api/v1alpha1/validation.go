@@ -186,7 +186,7 @@ func validateRunSpec(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	errs = append(errs, validateContainer(&s.Container, at.Child("container"))...)
 	errs = append(errs, ValidateWorkload(&s.Workload, at.Child("workload"))...)
 	errs = append(errs, validateVerdict(&s.Verdict, at.Child("verdict"))...)
-	errs = append(errs, validateMonitoring(&s.Monitoring, at.Child("monitoring"))...)
+	errs = append(errs, validateMonitoring(&s.Monitoring, s.Container.Runtime, at.Child("monitoring"))...)
 	errs = append(errs, validateLogging(&s.Logging, at.Child("logging"))...)
 	errs = append(errs, validateTimeouts(&s.Timeouts, at.Child("timeouts"))...)
 	if limit := *s.BackoffLimit; limit < 0 || limit > 100 {
@@ -334,7 +334,7 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
+func validateMonitoring(m *MonitoringSpec, runtime Runtime, at *field.Path) field.ErrorList {
 	errs := validateDuration(m.Interval, 100*time.Millisecond, time.Hour, at.Child("interval"))
 	if p := m.Pushgateway; p != nil {
 		to := at.Child("pushgateway")
@@ -344,6 +344,9 @@ func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Forbidden(to.Child("url"), "a Pushgateway is started, and tells its address itself: leave out url, or start"))
 		case p.Start != nil:
 			errs = append(errs, validateRange(int64(p.Start.Port), 1024, 65535, to.Child("start", "port"))...)
+			if p.Start.Image != "" {
+				errs = append(errs, validateImageName(p.Start.Image, runtime, to.Child("start", "image"))...)
+			}
 		case p.URL == "":
 			errs = append(errs, field.Required(to.Child("url"), "say where the Pushgateway is, such as http://mel2109:9091, or have one started by start: {}"))
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
