@@ -222,10 +222,8 @@ func TestDashboardsHaveAnswers(t *testing.T) {
 	}))
 	p.until("shown", time.Minute, api.RunExecuting)
 
-	questions := queriesOf(t, "dummy.json", encoded(t, dashboards.Service("dummy", "Dummy Performance", true)))
 	for name, d := range dashboards.Set() {
 		if name == "nodes.json" || name == "benchd.json" {
-			questions = append(questions, queriesOf(t, name, encoded(t, d))...)
 			continue
 		}
 		for _, q := range queriesOf(t, name, encoded(t, d)) { // no such load here: it is enough that Prometheus can read them
@@ -234,24 +232,39 @@ func TestDashboardsHaveAnswers(t *testing.T) {
 			}
 		}
 	}
-	questions = append(questions,
+	prom.answers(append(panelsOfDummy(t),
 		panelQuery{"every node is scraped", `sum(up{job="benchd-nodes"}) == 3`},
 		panelQuery{"the control plane is scraped", `up{job="benchd"} == 1`},
 		panelQuery{"metrics are told apart", `count(dummy_workload_running{run_name="shown",allocation="shown-1",cluster="embedded",namespace="default",service="dummy",roles=~".*client.*"}) == 2`},
 		panelQuery{"labels of metrics are kept", `absent({__name__=~".+",exported_node!=""})`},
-	)
+	)...)
+	prom.checkVariables(encoded(t, dashboards.Service("dummy", "Dummy Performance", true)), encoded(t, dashboards.Nodes()))
+	p.cancelRun("shown")
+	p.until("shown", time.Minute, api.RunCancelled)
+}
+
+// panelsOfDummy are the questions of all panels that a run of the simulated service has an answer to.
+func panelsOfDummy(t *testing.T) []panelQuery {
+	t.Helper()
+	all := queriesOf(t, "dummy.json", encoded(t, dashboards.Service("dummy", "Dummy Performance", true)))
+	for _, name := range []string{"nodes.json", "benchd.json"} {
+		all = append(all, queriesOf(t, name, encoded(t, dashboards.Set()[name]))...)
+	}
+	return all
+}
+
+// answers waits until each question has an answer.
+func (s *prometheusServer) answers(questions ...panelQuery) {
+	s.t.Helper()
 	for _, q := range questions {
-		p.eventually(30*time.Second, q.where+" has an answer to "+q.expr, func(ctx context.Context) (bool, string) {
-			answers, seen, err := prom.ask(ctx, q.expr)
+		s.p.eventually(30*time.Second, q.where+" has an answer to "+q.expr, func(ctx context.Context) (bool, string) {
+			answers, seen, err := s.ask(ctx, q.expr)
 			if err != nil && ctx.Err() == nil {
-				t.Fatalf("%s: %s: %v", q.where, q.expr, err)
+				s.t.Fatalf("%s: %s: %v", q.where, q.expr, err)
 			}
 			return answers > 0, seen
 		})
 	}
-	prom.checkVariables(encoded(t, dashboards.Service("dummy", "Dummy Performance", true)), encoded(t, dashboards.Nodes()))
-	p.cancelRun("shown")
-	p.until("shown", time.Minute, api.RunCancelled)
 }
 
 // cancelRun asks for a run's end.
