@@ -264,4 +264,3 @@ func (p *poller) lookup(ctx context.Context, id string, since time.Time) (slurma
 	}
 	return p.adapter.Lookup(ctx, id, since)
 }
-
