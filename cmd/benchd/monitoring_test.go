@@ -73,6 +73,18 @@ func background(t *testing.T, name string, args ...string) (*exec.Cmd, *lockedBu
 	return cmd, said
 }
 
+// onePage scrapes all nodes as one target, as docs/monitoring.md has it for those who cannot use service discovery.
+const onePage = `
+  - job_name: benchd-all-nodes
+    honor_labels: true
+    metrics_path: /metrics/nodes
+    scheme: https
+    authorization: {type: Bearer, credentials_file: credentials/token}
+    tls_config: {ca_file: credentials/tls.crt}
+    static_configs:
+      - targets: [localhost:8443]
+`
+
 // prometheusServer is a real Prometheus of the test.
 type prometheusServer struct {
 	t   *testing.T
@@ -95,6 +107,7 @@ func newPrometheus(t *testing.T, p *plane, address string, fixture string) *prom
 	}
 	config := strings.NewReplacer("localhost:8443", address, "15s", "1s", "10s", "1s").Replace(string(text))
 	config += fmt.Sprintf("\n  - job_name: fixture\n    honor_labels: true\n    static_configs:\n      - targets: [%q]\n", fixture)
+	config += strings.ReplaceAll(onePage, "localhost:8443", address)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +248,9 @@ func TestDashboardsHaveAnswers(t *testing.T) {
 	prom.answers(append(panelsOfDummy(t),
 		panelQuery{"every node is scraped", `sum(up{job="benchd-nodes"}) == 3`},
 		panelQuery{"the control plane is scraped", `up{job="benchd"} == 1`},
-		panelQuery{"metrics are told apart", `count(dummy_workload_running{run_name="shown",allocation="shown-1",cluster="embedded",namespace="default",service="dummy",roles=~".*client.*"}) == 2`},
+		panelQuery{"all nodes are on one page", `benchd_scrape_nodes{job="benchd-all-nodes",result="answered"} == 3`},
+		panelQuery{"metrics are told apart", `count(dummy_workload_running{job="benchd-nodes",run_name="shown",allocation="shown-1",cluster="embedded",namespace="default",service="dummy",roles=~".*client.*"} == 1) == 2`},
+		panelQuery{"and are the same on both ways", `count(dummy_requests_total) by (namespace, allocation, node, roles, run, run_name, service, cluster) == 2`},
 		panelQuery{"labels of metrics are kept", `absent({__name__=~".+",exported_node!=""})`},
 	)...)
 	prom.checkVariables(encoded(t, dashboards.Service("dummy", "Dummy Performance", true)), encoded(t, dashboards.Nodes()))
