@@ -19,7 +19,10 @@ type Story struct {
 	Outcome *api.Outcome         `json:"outcome,omitempty"`
 	// Findings are the known failures that the logs tell of.
 	Findings []api.LogFinding `json:"findings,omitempty"`
-	Folder  string               `json:"folder"`
+	// JobStart is when the job left the queue, AgentsUp when the last of its nodes had an agent; zero where that is not known.
+	JobStart time.Time `json:"jobStart,omitzero"`
+	AgentsUp time.Time `json:"agentsUp,omitzero"`
+	Folder   string    `json:"folder"`
 }
 
 // Markdown writes the report for people. Without a summary it tells what happened and where the logs are.

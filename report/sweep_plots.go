@@ -347,12 +347,21 @@ func (r *SweepResult) paretoPlot(files map[string][]byte) error {
 }
 
 func save(files map[string][]byte, name string, p *plot.Plot) error {
-	canvas := vgsvg.New(plotWidth, plotHeight)
+	data, err := drawn(p, plotWidth, plotHeight)
+	if err != nil {
+		return fmt.Errorf("draw %s: %w", name, err)
+	}
+	files[name] = data
+	return nil
+}
+
+// drawn is a plot as SVG.
+func drawn(p *plot.Plot, width, height vg.Length) ([]byte, error) {
+	canvas := vgsvg.New(width, height)
 	p.Draw(draw.New(canvas))
 	var buf bytes.Buffer
 	if _, err := canvas.WriteTo(&buf); err != nil {
-		return fmt.Errorf("draw %s: %w", name, err)
+		return nil, err
 	}
-	files[name] = buf.Bytes()
-	return nil
+	return buf.Bytes(), nil
 }
