@@ -100,7 +100,11 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 		story.Nodes = a.Status.Nodes
 		story.JobStart, story.AgentsUp = startOf(a)
 	}
-	return report.Make(attempt.Folder, in, story)
+	summary, err := report.Make(attempt.Folder, in, story)
+	if errors.Is(err, fs.ErrNotExist) && in.Interrupted {
+		err = errors.Join(err, report.Prepare(attempt.Folder, in, story)) // of a failure there is a story to tell, if no numbers
+	}
+	return summary, err
 }
 
 // startOf is when an Allocation's job left the queue, and when the last of its nodes had an agent; zero where that is not known.

@@ -37,7 +37,7 @@ type source struct {
 }
 
 // Make computes the report of an attempt from its records, and writes summary.json, summary.csv, report.md and what they
-// were made from. Records that are not there give fs.ErrNotExist; what happened is then kept all the same.
+// were made from. Records that are not there give fs.ErrNotExist.
 func Make(attempt string, in Input, story Story) (*Summary, error) {
 	from, err := settle(in, story)
 	if err != nil {
@@ -45,9 +45,6 @@ func Make(attempt string, in Input, story Story) (*Summary, error) {
 	}
 	s, err := Compute(filepath.Join(attempt, "results"), from.Input)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = errors.Join(err, from.seal(attempt))
-		}
 		return nil, err
 	}
 	if err := from.seal(attempt); err != nil {
@@ -56,7 +53,8 @@ func Make(attempt string, in Input, story Story) (*Summary, error) {
 	return s, write(filepath.Join(attempt, Dir), s, from.Story)
 }
 
-// Prepare writes what a report is made from beside the records, and makes none: Remake can at any time.
+// Prepare writes what a report is made from beside the records, and makes none: Remake can at any time. Without records it is what
+// there is to tell (Open).
 func Prepare(attempt string, in Input, story Story) error {
 	from, err := settle(in, story)
 	if err != nil {

@@ -65,7 +65,7 @@ type stretch struct {
 	Name, Meaning string
 	Seconds       float64
 	Share         string
-	// Tone colours it, 0 to 7.
+	// Tone colours it, 0 to 8.
 	Tone int
 }
 
@@ -123,6 +123,9 @@ func (t *table) pruned() *table {
 	}
 	return out
 }
+
+// Named says whether any column has a name.
+func (t *table) Named() bool { return strings.Join(t.Head, "") != "" }
 
 // put appends a section with what of its blocks says something; nothing when none does.
 func (p *page) put(id, title string, blocks ...block) {

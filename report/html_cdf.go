@@ -18,10 +18,15 @@ func (d *Document) putDistributions(p *page) error {
 		return nil
 	}
 	var figures []drawing
-	for _, l := range []struct{ name, caption, of string }{
-		{"ttft", "Time to first token", "requests"}, {"itl", "Inter-token latency", "gaps"}, {"tpot", "Time per output token", "requests"}, {"e2e", "End-to-end latency", "requests"},
+	sum := &d.raw.sum
+	for _, l := range []struct {
+		name, caption, of string
+		d                 *Distribution
+	}{
+		{"ttft", "Time to first token", "requests", &sum.TTFT}, {"itl", "Inter-token latency", "gaps", &sum.ITL},
+		{"tpot", "Time per output token", "requests", &sum.TPOT}, {"e2e", "End-to-end latency", "requests", &sum.E2E},
 	} {
-		f, err := cumulative(l.caption, l.of, d.raw.samples[l.name])
+		f, err := cumulative(l.caption, l.of, d.raw.samples[l.name], l.d)
 		if err != nil {
 			return err
 		}
@@ -60,11 +65,8 @@ func ranked(s samples, n int64) plotter.XYs {
 const fewest = 20
 
 // cumulative draws what share of the samples lies at or under a value, in milliseconds; nil with too few. The samples must be sorted.
-func cumulative(caption, of string, s samples) (*drawing, error) {
-	n := int64(0)
-	for i := range s {
-		n += int64(s[i].n)
-	}
+func cumulative(caption, of string, s samples, d *Distribution) (*drawing, error) {
+	n := d.Count
 	if n < fewest {
 		return nil, nil
 	}
@@ -92,27 +94,27 @@ func cumulative(caption, of string, s samples) (*drawing, error) {
 	} else {
 		p.X.Min, p.X.Max = least-1, most+1
 	}
-	if err := markPercentiles(p, points, n); err != nil {
+	if err := markPercentiles(p, d); err != nil {
 		return nil, fmt.Errorf("draw %q: %w", caption, err)
 	}
-	svg, err := drawn(p, figureWidth, figureHeight)
+	svg, err := drawn(p, figureWidth, figureHeight, sideRoom)
 	if err != nil {
 		return nil, fmt.Errorf("draw %q: %w", caption, err)
 	}
 	return &drawing{Caption: fmt.Sprintf("%s of %s %s%s.", caption, count(n), of, note), SVG: inline(svg, caption)}, nil
 }
 
-// markPercentiles puts dots on the curve where the percentiles are that there are samples enough for.
-func markPercentiles(p *plot.Plot, points plotter.XYs, n int64) error {
+// markPercentiles puts dots where the percentiles are that there are samples enough for.
+func markPercentiles(p *plot.Plot, d *Distribution) error {
 	for _, m := range []struct {
-		q    float64
-		name string
-	}{{0.5, "p50"}, {0.9, "p90"}, {0.99, "p99"}} {
-		i := slices.IndexFunc(points, func(at plotter.XY) bool { return at.Y >= m.q })
-		if i < 0 || !enough(n, m.q) {
+		q     float64
+		name  string
+		value *float64
+	}{{0.5, "p50", d.P50}, {0.9, "p90", d.P90}, {0.99, "p99", d.P99}} {
+		if m.value == nil {
 			continue
 		}
-		at := plotter.XYs{points[i]}
+		at := plotter.XYs{{X: 1000 * *m.value, Y: m.q}}
 		dot, err := plotter.NewScatter(at)
 		if err != nil {
 			return err
@@ -126,7 +128,7 @@ func markPercentiles(p *plot.Plot, points plotter.XYs, n int64) error {
 		style.Font.Size, style.Font.Variant = tickFont, "Sans"
 		style.XAlign, style.YAlign, label.Offset.X, label.Offset.Y = draw.XLeft, draw.YTop, vg.Points(5), vg.Points(-1)
 		if p.X.Norm(at[0].X) > 0.7 {
-			style.XAlign, style.YAlign, label.Offset.X, label.Offset.Y = draw.XRight, draw.YCenter, vg.Points(-5), vg.Points(3)
+			style.XAlign, style.YAlign, label.Offset.X, label.Offset.Y = draw.XRight, draw.YCenter, vg.Points(-12), vg.Points(2)
 		}
 		p.Add(dot, label)
 	}

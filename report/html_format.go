@@ -18,7 +18,7 @@ func short(v float64) string {
 	case abs >= 1000:
 		return humanize.Comma(int64(math.Round(v)))
 	case abs >= 100:
-		return strconv.FormatFloat(v, 'f', 1, 64)
+		return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0")
 	case abs >= 1:
 		return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 2, 64), ".00")
 	}
@@ -51,18 +51,22 @@ func nonzero(n int64) string {
 	return count(n)
 }
 
-func share(v float64) string { return short(100*v) + " %" }
+func share(v float64) string { return short(100*v) + "\u00a0%" }
 
-// span is a time for people.
+// span is a time for people. No line breaks between a number and its unit, here and below.
 func span(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {
-	case d >= time.Minute:
-		return d.Round(time.Second).String()
+	case d >= 2*time.Minute:
+		text := d.Round(time.Second).String()
+		if whole, is := strings.CutSuffix(text, "m0s"); is {
+			return whole + "m"
+		}
+		return text
 	case d >= time.Second:
-		return short(d.Seconds()) + " s"
+		return short(d.Seconds()) + "\u00a0s"
 	}
-	return short(1000*d.Seconds()) + " ms"
+	return short(1000*d.Seconds()) + "\u00a0ms"
 }
 
 // moment is a time of day, the same wherever it is read.

@@ -176,10 +176,17 @@ func serverTable(s *Summary) *table {
 			}
 		}
 		o := own[name]
-		t.add(append(row, usage(o.Running, 1, ""), usage(o.Waiting, 1, ""), usage(o.KVCacheUsage, 100, " %"), figureOf(percent(o.PrefixCacheHitRate)),
-			figureOf(maybe(o.Preemptions, 1)), figureOf(maybe(o.PromptTokens, 1)), figureOf(maybe(o.OutputTokens, 1)))...)
+		t.add(append(row, ownCells(&o)...)...)
 	}
 	return t
+}
+
+// ownCells are what a server told of itself.
+func ownCells(o *ServerResources) []td {
+	return []td{
+		usage(o.Running, 1, ""), usage(o.Waiting, 1, ""), usage(o.KVCacheUsage, 100, "\u00a0%"), figureOf(percent(o.PrefixCacheHitRate)),
+		figureOf(maybe(o.Preemptions, 1)), figureOf(maybe(o.PromptTokens, 1)), figureOf(maybe(o.OutputTokens, 1)),
+	}
 }
 
 func percent(v *float64) string {

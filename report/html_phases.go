@@ -17,10 +17,10 @@ func (d *Document) putPhases(p *page) {
 	t := &table{Head: []string{"what", "took", "share", "meaning"}}
 	for i := range bar {
 		bar[i].Share = span(bar[i].Seconds)
-		t.add(word(bar[i].Name), figureOf(bar[i].Share), figureOf(share(bar[i].Seconds/total)), word(bar[i].Meaning))
+		t.add(word(bar[i].Name), figureOf(bar[i].Share), figureOf(fmt.Sprintf("%.1f\u00a0%%", 100*bar[i].Seconds/total)), word(bar[i].Meaning))
 	}
 	if total > 0 {
-		t.add(word("in all"), figureOf(span(total)), figureOf(""), word(""))
+		t.add(word("in all"), figureOf(span(total)), figureOf("100\u00a0%"), word("the attempt, from the moment it could begin"))
 	}
 	p.put("phases", "Where the time went", block{Bar: bar}, block{Table: t})
 }
@@ -106,5 +106,5 @@ func (d *Document) divideExecuting(took time.Duration, add func(int, string, str
 	s := d.Summary.Series
 	add(4, "warm-up", "load before the measured window", next(s.From))
 	add(6, "measured", "the measured window", next(s.To-s.From))
-	add(5, "drain", fmt.Sprintf("the last answers were waited for, at most %s, until all clients had ended", d.Story.Spec.Workload.Drain.Duration), took)
+	add(8, "drain", "the last answers were waited for, until all clients had ended", took)
 }

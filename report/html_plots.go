@@ -20,6 +20,8 @@ import (
 const (
 	figureWidth, figureHeight = 360 * vg.Length(1), 200 * vg.Length(1)
 	axisFont, tickFont        = 10 * vg.Length(1), 9 * vg.Length(1)
+	// sideRoom is for letters that are wider at the reader's than those that a drawing was laid out with.
+	sideRoom = 11 * vg.Length(1)
 	// shownLines of a drawing can be told apart; of more, their mean, least and most are drawn.
 	shownLines = 8
 )
@@ -30,7 +32,8 @@ type drawing struct {
 	Caption string
 	SVG     template.HTML
 	Keys    []key
-	Wide    bool
+	// Large drawings do not shrink to a phone's width: their letters could not be read.
+	Large bool
 }
 
 // key says which line is which.
@@ -95,9 +98,23 @@ func smallPlot(x, y string) *plot.Plot {
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Label.TextStyle.Font.Size, axis.Tick.Label.Font.Size = axisFont, tickFont
 		axis.Label.TextStyle.Font.Variant, axis.Tick.Label.Font.Variant = "Sans", "Sans"
+		axis.Tick.Marker = readable{axis.Tick.Marker}
 		axis.Tick.LineStyle.Width, axis.LineStyle.Width = vg.Points(0.5), vg.Points(0.5)
 	}
 	return p
+}
+
+// readable are gonum's ticks, with numbers as the rest of the report writes them.
+type readable struct{ plot.Ticker }
+
+func (r readable) Ticks(least, most float64) []plot.Tick {
+	ticks := r.Ticker.Ticks(least, most)
+	for i := range ticks {
+		if ticks[i].Label != "" {
+			ticks[i].Label = short(ticks[i].Value)
+		}
+	}
+	return ticks
 }
 
 func lightGrid() *plotter.Grid {
@@ -121,7 +138,7 @@ func overTime(s *Series, caption, unit string, scale float64, lines []trace) (*d
 	p := smallPlot("seconds since the load began", unit)
 	p.Add(window{s.From, s.To}, lightGrid())
 	out := &drawing{Caption: caption + "."}
-	most, least, end := 0.0, 0.0, s.To
+	most, least, end := 0.0, 0.0, max(s.To, s.StepSeconds*float64(len(s.InFlight)))
 	for i, l := range lines {
 		style := lineStyle(i)
 		for _, part := range segments(l.values, s.StepSeconds, scale) {
@@ -143,7 +160,7 @@ func overTime(s *Series, caption, unit string, scale float64, lines []trace) (*d
 		most = least + 1
 	}
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, end, least, most+0.06*(most-least)
-	svg, err := drawn(p, figureWidth, figureHeight)
+	svg, err := drawn(p, figureWidth, figureHeight, sideRoom)
 	if err != nil {
 		return nil, fmt.Errorf("draw %q: %w", caption, err)
 	}

@@ -125,6 +125,9 @@ func (d *Document) putResources(p *page) error {
 	intro := fmt.Sprintf("As sampled every %s on each node; means and peaks are of the measured window.", span(r.IntervalSeconds))
 	blocks := []block{{Text: intro}, {Cards: energyCards(r.Energy)}, {Figures: figures}}
 	for _, class := range []struct{ name, caption string }{{"gpu", "GPUs"}, {"server", "Servers, by their own account"}, {"node", "Nodes"}} {
+		if class.name == "server" && len(r.PerServer) > 0 {
+			continue // they stand beside what clients saw of them
+		}
 		blocks = append(blocks, block{Table: r.table(class.name, class.caption)})
 	}
 	p.put("resources", "Resources", append(blocks, block{Table: r.gaps()})...)
@@ -191,7 +194,7 @@ func (r *Resources) table(class, caption string) *table {
 			rows[device][c.metric], metrics[c.metric] = r.PerNode[node].Metrics[name], true
 		}
 	}
-	t := &table{Caption: caption + ": mean, with the peak beneath", Head: []string{"node", "device"}}
+	t := &table{Caption: caption + ": mean and peak", Head: []string{"node", "device"}}
 	names := sortedKeys(metrics)
 	for _, m := range names {
 		unit, _ := measure(m)

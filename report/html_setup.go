@@ -107,11 +107,15 @@ func (d *Document) addLoad(add func(string, ...string)) {
 
 func (d *Document) addTimes(add func(string, ...string)) {
 	w := &d.Story.Spec.Workload
-	window := "measured " + w.Duration.Duration.String()
+	window := "measured " + span(w.Duration.Duration.Seconds())
 	if d.Summary != nil {
 		window = "measured " + span(d.Summary.MeasuredSeconds) + boundBy(d.Summary.Bound)
 	}
-	add("time", "warm-up "+w.Warmup.Duration.String(), window, "drain of at most "+w.Drain.Duration.String())
+	drain := ""
+	if w.Drain != nil {
+		drain = "drain of at most " + span(w.Drain.Duration.Seconds())
+	}
+	add("time", "warm-up "+span(w.Warmup.Duration.Seconds()), window, drain)
 	begun := ""
 	if n := len(d.Story.Phases); n > 0 {
 		begun = "begun " + moment(d.Story.Phases[0].Since.Time)

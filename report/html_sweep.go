@@ -127,7 +127,7 @@ func (r *SweepResult) putPlots(p *page, files map[string][]byte) {
 			rest, is := strings.CutPrefix(name, kind.prefix)
 			if rest, svg := strings.CutSuffix(rest, ".svg"); is && svg {
 				caption := fmt.Sprintf(kind.title, rest)
-				figures = append(figures, drawing{Caption: caption + ".", SVG: inline(files[name], caption)})
+				figures = append(figures, drawing{Caption: caption + ".", SVG: inline(files[name], caption), Large: true})
 			}
 		}
 	}

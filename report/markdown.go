@@ -25,7 +25,7 @@ type Story struct {
 	Folder   string    `json:"folder"`
 }
 
-// Markdown writes the report for people. Without a summary it tells what happened and where the logs are.
+// Markdown writes the report for people, as text.
 func Markdown(s *Summary, story Story) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -37,10 +37,12 @@ func Markdown(s *Summary, story Story) string {
 	}
 	p("Verdict: **%s**%s", s.Verdict.State, reasons(s.Verdict.Reasons))
 	p("")
+	writeFindings(p, story.Findings)
 	writeSetup(p, s, story)
 	writeHeadline(p, s)
 	writeDistributions(p, s)
 	writeParts(p, s)
+	writeResources(p, s)
 	writeErrors(p, s)
 	writePhases(p, story)
 	p("Files: `%s`", story.Folder)
