@@ -53,7 +53,8 @@ func Make(attempt string, in Input, story Story) (*Summary, error) {
 	return s, write(filepath.Join(attempt, Dir), s, from.Story)
 }
 
-// Prepare writes what a report is made from beside the records, and makes none: Remake can at any time.
+// Prepare writes what a report is made from beside the records, and makes none: Remake can at any time. Without records it is what
+// there is to tell (Open).
 func Prepare(attempt string, in Input, story Story) error {
 	from, err := settle(in, story)
 	if err != nil {

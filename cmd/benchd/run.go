@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -100,8 +101,12 @@ func followRun(cmd *cobra.Command, c *client.Client, home string, run *api.Bench
 	if !ok {
 		return fmt.Errorf("run %s: it was deleted", run.Name)
 	}
-	if err := showReport(cmd.OutOrStdout(), ended, report.ReportMD); err != nil {
+	text, err := reportOf(ended, filepath.Join(ended.Status.Folder, report.Dir), "md")
+	if err != nil {
 		note(cmd)("%v", err)
+	}
+	if _, err := cmd.OutOrStdout().Write(text); err != nil {
+		return err
 	}
 	return outcomeError(ended)
 }
