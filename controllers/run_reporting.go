@@ -91,6 +91,7 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 	}
 	story := report.Story{
 		Spec: *spec, Phases: attempt.Phases, JobID: attempt.JobID, Outcome: s.run.Status.Outcome, Folder: attempt.Folder,
+		Findings: attempt.Findings,
 	}
 	if n := len(attempt.Phases); n > 0 {
 		story.End = attempt.Phases[n-1].Since.Time

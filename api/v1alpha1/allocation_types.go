@@ -112,6 +112,8 @@ type AllocationStatus struct {
 	Servers []ServerStatus `json:"servers,omitempty"`
 	// Failure says why a Failed or Lost Allocation is so.
 	Failure *Outcome `json:"failure,omitempty"`
+	// Findings are the known failures that the logs of a job that failed tell of.
+	Findings []LogFinding `json:"findings,omitempty"`
 	// Conditions tell the story: stable reasons, what was seen, the next step.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
