@@ -145,8 +145,8 @@ func levelOfWords(line []byte) Level {
 		}
 		word, opened := line[start:end], start > 0 && line[start-1] == '['
 		rest := line[end:]
-		bare := bytes.TrimRight(word, ":")
-		switch colon := len(bare) < len(word); {
+		bare, _, colon := bytes.Cut(word, []byte(":")) // `ERROR:asyncio:...`
+		switch {
 		case len(bare) == 0:
 		case bare[0] >= 'A' && bare[0] <= 'Z' && (len(bare) > 2 || opened || letterOfRay(bare, rest)):
 			if l := levelInCapitals(bare, opened || letterOfRay(bare, rest)); l != LevelNone {
