@@ -91,12 +91,12 @@ func newWordSet(owners [][]string) *wordSet {
 		for _, word := range words {
 			state := 0
 			for i := range len(word) {
-				to := &s.next[state*s.classes+int(s.class[word[i]])]
-				if *to == 0 {
-					*to = int32(s.grow())
-					to = &s.next[state*s.classes+int(s.class[word[i]])]
+				at := state*s.classes + int(s.class[word[i]])
+				if s.next[at] == 0 {
+					grown := s.grow()
+					s.next[at] = int32(grown)
 				}
-				state = int(*to)
+				state = int(s.next[at])
 			}
 			s.found[state] = append(s.found[state], owner)
 		}
