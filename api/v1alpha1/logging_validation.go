@@ -1,8 +1,10 @@
 package v1alpha1
 
 import (
+	"errors"
 	"net/url"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"time"
 
@@ -112,6 +114,15 @@ func ValidateLogRules(rules []LogRule, at *field.Path) field.ErrorList {
 	return errs
 }
 
+// wrongPattern says what is wrong with a regular expression, and of one in Perl's syntax what Go's does not have.
+func wrongPattern(err error) string {
+	var wrong *syntax.Error
+	if errors.As(err, &wrong) && (wrong.Code == syntax.ErrInvalidPerlOp || wrong.Code == syntax.ErrInvalidEscape) {
+		return clip(err.Error()) + ": Go's syntax (RE2) has no lookahead and no backreferences"
+	}
+	return clip(err.Error())
+}
+
 func validateLogRule(r *LogRule, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(r.Patterns) == 0 {
@@ -124,7 +135,7 @@ func validateLogRule(r *LogRule, at *field.Path) field.ErrorList {
 		re, err := regexp.Compile(pattern)
 		switch {
 		case err != nil:
-			errs = append(errs, field.Invalid(at.Child("patterns").Index(i), clip(pattern), err.Error()+": Go's syntax (RE2) has no lookahead and no backreferences"))
+			errs = append(errs, field.Invalid(at.Child("patterns").Index(i), clip(pattern), wrongPattern(err)))
 		case re.MatchString(""):
 			errs = append(errs, field.Invalid(at.Child("patterns").Index(i), clip(pattern), "it matches every line: say more"))
 		}

@@ -204,7 +204,9 @@ func (f *forwarder) post(body []byte) (refused int, err error) {
 // Stop sends what is left, for a while, and makes the outputs final.
 func (f *forwarder) Stop(until time.Time) (api.LogSummary, error) {
 	if f.ctx == nil {
-		return f.tailer.Stop(until)
+		sum, err := f.tailer.Stop(until)
+		sum.Dropped = f.dropped.Load()
+		return sum, err
 	}
 	late := time.AfterFunc(f.patient, f.cancel)
 	sum, err := f.tailer.Stop(until)

@@ -558,24 +558,38 @@ func FuzzWords(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, pattern string, line []byte) {
-		patterns := []string{pattern}
-		if pattern == "" {
-			for _, r := range rules {
-				patterns = append(patterns, r.Patterns...)
-			}
+	type known struct {
+		*regexp.Regexp
+		words []string
+		set   *wordSet
+	}
+	learn := func(pattern string) (k known) {
+		re, err := regexp.Compile(pattern)
+		// Letters beyond ASCII have more forms than the set folds.
+		if k.words = wordsOf(pattern); err == nil && k.words != nil && ascii([]byte(pattern)) {
+			k.Regexp, k.set = re, newWordSet([][]string{k.words})
 		}
-		for _, pattern := range patterns {
-			re, err := regexp.Compile(pattern)
-			words := wordsOf(pattern)
-			// Letters beyond ASCII have more forms than the set folds.
-			if err != nil || words == nil || !ascii(line) || !ascii([]byte(pattern)) || !re.Match(line) {
+		return k
+	}
+	var builtin []known
+	for _, r := range rules {
+		for _, pattern := range r.Patterns {
+			builtin = append(builtin, learn(pattern))
+		}
+	}
+	f.Fuzz(func(t *testing.T, pattern string, line []byte) {
+		patterns := builtin
+		if pattern != "" {
+			patterns = []known{learn(pattern)}
+		}
+		for _, k := range patterns {
+			if k.Regexp == nil || !ascii(line) || !k.Match(line) {
 				continue
 			}
 			hit := false
-			newWordSet([][]string{words}).in(line, func(int) { hit = true })
+			k.set.in(line, func(int) { hit = true })
 			if !hit {
-				t.Errorf("%s matches %q, which has none of %q", pattern, line, words)
+				t.Errorf("%s matches %q, which has none of %q", k, line, k.words)
 			}
 		}
 	})
