@@ -2,9 +2,12 @@ package logs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 )
@@ -87,4 +90,64 @@ func BenchmarkMerge(b *testing.B) {
 		}
 	}
 	perSecond(b, lines)
+}
+
+// BenchmarkLive is what a lead does while two nodes print 100,000 lines a second: the lines are captured, followed, and made final at
+// the end. None may be lost. It lasts as long as lines are printed; what the processor was busy with is the time per line.
+func BenchmarkLive(b *testing.B) {
+	const perBurst, bursts, pause = 500, 200, 10 * time.Millisecond // of each of two nodes: 50,000 lines a second for two seconds
+	var heap runtime.MemStats
+	for b.Loop() {
+		dir := b.TempDir()
+		s := &stage{t: b, root: filepath.Join(dir, "raw"), out: Outputs{
+			Stdout: filepath.Join(dir, "stdout.log"), Stderr: filepath.Join(dir, "stderr.log"), Aggregated: filepath.Join(dir, "aggregated.jsonl"),
+		}}
+		settings := s.settings()
+		settings.FlushInterval, settings.Window = 500*time.Millisecond, Window{From: time.Now()}
+		tail := newTailer(settings)
+		var nodes sync.WaitGroup
+		var late [2]time.Duration
+		for n := range 2 {
+			path := filepath.Join(s.root, fmt.Sprintf("n%d", n), "server-a.log")
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				b.Fatal(err)
+			}
+			c, err := NewCapture(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			w, err := c.Pipe("out")
+			if err != nil {
+				b.Fatal(err)
+			}
+			nodes.Go(func() {
+				burst, begin := bytes.Repeat([]byte(benchLine+"\n"), perBurst), time.Now()
+				for i := range bursts {
+					time.Sleep(time.Until(begin.Add(time.Duration(i) * pause)))
+					if _, err := w.Write(burst); err != nil {
+						b.Error(err)
+					}
+				}
+				late[n] = time.Since(begin) - bursts*pause
+				if err := errors.Join(w.Close(), c.Close()); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		if err := tail.Deploy(nil); err != nil {
+			b.Fatal(err)
+		}
+		tail.Start()
+		nodes.Wait()
+		runtime.ReadMemStats(&heap)
+		began := time.Now()
+		sum, err := tail.Stop(time.Now())
+		if want := int64(2 * perBurst * bursts); err != nil || sum.Lines != want {
+			b.Fatalf("%d lines of %d: %v", sum.Lines, want, err)
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "s-to-stop")
+		b.ReportMetric(max(late[0], late[1]).Seconds(), "s-late")
+		b.ReportMetric(float64(heap.HeapInuse)/(1<<20), "MB-heap")
+	}
+	perSecond(b, 2*perBurst*bursts)
 }
