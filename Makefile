@@ -36,7 +36,7 @@ chaos: slurm-packages ## the long survival tests: 200 kills of the control plane
 bench: build ## the load engine beside its peers, a table for each figure (15 min); then what steps and sweeps cost (25 min)
 	@hack/bench/install || [ $$? -eq 3 ]
 	cd hack/bench && $(GO) run . -benchd ../../bin/benchd
-	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./report
+	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./report ./node/logs
 	$(GO) test -run '^$$' -bench 'SweepOf|HomeOf|Apply' -benchtime 1x ./cmd/benchd
 	BENCHD_RACE= BENCHD_BENCH_PER_TRIAL=1 hack/test -run '^$$' -bench 'SharedAllocations|IdleWithQueued' -benchtime 1x -timeout 60m -v ./cmd/benchd
 

@@ -359,26 +359,6 @@ func validateMonitoring(m *MonitoringSpec, runtime Runtime, at *field.Path) fiel
 	return append(errs, validateFileName(m.Output, at.Child("output"))...)
 }
 
-func validateLogging(l *LoggingSpec, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if l.Type != CollectorTailer {
-		errs = append(errs, field.NotSupported(at.Child("type"), clip(l.Type), []Collector{CollectorTailer}))
-	}
-	errs = append(errs, validateDuration(l.FlushInterval, 100*time.Millisecond, time.Hour, at.Child("flushInterval"))...)
-	outputs := at.Child("outputs")
-	seen := map[string]bool{}
-	for _, f := range []struct{ name, value string }{
-		{"stdout", l.Outputs.Stdout}, {"stderr", l.Outputs.Stderr}, {"aggregated", l.Outputs.Aggregated},
-	} {
-		errs = append(errs, validateFileName(f.value, outputs.Child(f.name))...)
-		if seen[f.value] {
-			errs = append(errs, field.Duplicate(outputs.Child(f.name), f.value))
-		}
-		seen[f.value] = true
-	}
-	return errs
-}
-
 func validateTimeouts(t *TimeoutsSpec, at *field.Path) field.ErrorList {
 	return validateOptional(at, time.Second, 365*24*time.Hour, optional{"queue", t.Queue}, optional{"start", t.Start},
 		optional{"launch", t.Launch}, optional{"execution", t.Execution}, optional{"teardown", t.Teardown}, optional{"report", t.Report})

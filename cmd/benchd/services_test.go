@@ -234,14 +234,14 @@ func TestServiceFailures(t *testing.T) {
 		},
 		"unknownoption": {
 			served(t, "vllm", "m", gpus, func(s *api.BenchmarkRunSpec) { s.Service.Args = []string{"--max-model-length", "7"} }),
-			api.FailureService, "ServerExited", []string{"vllm ended by itself: exit status 2", "unrecognized arguments: --max-model-length"},
+			api.FailureUser, "UnknownOption", []string{"vllm ended by itself: exit status 2", "correct service.args", "unrecognized arguments: --max-model-length"},
 		},
 		"crash": {
 			served(t, "vllm", "m", gpus, func(s *api.BenchmarkRunSpec) {
 				s.Container.Env["STANDIN_CRASH_AFTER"] = "1s"
 				s.Workload.Duration = seconds(20)
 			}),
-			api.FailureService, "ServerExited", []string{"vllm ended by itself", "CUDA out of memory"},
+			api.FailureUser, "CUDAOutOfMemory", []string{"vllm ended by itself", "lower config.maxModelLen", "CUDA out of memory"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,6 +253,11 @@ func TestServiceFailures(t *testing.T) {
 				if !strings.Contains(run.Status.Outcome.Message, part) {
 					t.Errorf("%q lacks %q", run.Status.Outcome.Message, part)
 				}
+			}
+			// What the logs tell is found whether the server failed before a load or under it.
+			found := run.Status.Attempts[0].Findings
+			if known := tc.reason == "UnknownOption" || tc.reason == "CUDAOutOfMemory"; known && (len(found) == 0 || found[0].Rule != tc.reason || found[0].Node != "node001") {
+				t.Errorf("findings: %+v", found)
 			}
 		})
 	}
