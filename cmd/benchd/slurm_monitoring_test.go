@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +14,8 @@ import (
 )
 
 // A run on Slurm is scraped by a real Prometheus through the control plane, and pushes to a real Pushgateway that the job itself has
-// started on its monitor node. Every panel's questions have answers while it lasts; afterwards report and samples tell the same.
+// started on its monitor node. Every panel's questions have answers while it lasts; afterwards report and samples tell the same, and its
+logs pass all checks.
 func TestSlurmRunIsSeen(t *testing.T) {
 	needPrograms(t, "prometheus", "promtool", "prometheus-pushgateway")
 	c := needSlurm(t, true)
@@ -57,6 +59,10 @@ func TestSlurmRunIsSeen(t *testing.T) {
 	}
 	if r := sum.Resources; r == nil || len(r.PerNode) != 4 || len(r.PerServer) != 2 {
 		t.Errorf("resources: %+v", r)
+	}
+	out, err := exec.Command(p.binary, "logs", "validate", folder).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "Total tests: 16") {
+		t.Errorf("the run's logs: %v\n%s", err, out)
 	}
 	c.gone(p)
 }
