@@ -15,7 +15,7 @@ import (
 
 // A run on Slurm is scraped by a real Prometheus through the control plane, and pushes to a real Pushgateway that the job itself has
 // started on its monitor node. Every panel's questions have answers while it lasts; afterwards report and samples tell the same, and its
-logs pass all checks.
+// logs pass all checks.
 func TestSlurmRunIsSeen(t *testing.T) {
 	needPrograms(t, "prometheus", "promtool", "prometheus-pushgateway")
 	c := needSlurm(t, true)
