@@ -69,6 +69,7 @@ func (n *Nodes) Find(ctx context.Context, namespace, allocation, name string) (n
 		return node.Target{}, err
 	}
 	if a.Status.Phase.Terminal() {
+		n.forget(func(uid types.UID) bool { return uid == a.UID })
 		return node.Target{}, apierrors.NewGone(fmt.Sprintf("allocation %s is %s: nothing of its job runs any more", a.Name, a.Status.Phase))
 	}
 	var names []string

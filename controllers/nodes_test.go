@@ -197,11 +197,11 @@ func TestOpenANode(t *testing.T) {
 		}
 	}
 	to.Cluster = "files"
-	if _, err := nodes.Open(t.Context(), to, http.MethodGet, "/", nil, nil); !errors.Is(err, ErrNodeAccess) { //nolint:bodyclose // there is no answer
+	if _, err := nodes.Open(t.Context(), to, http.MethodGet, "/", nil, nil); !errors.Is(err, ErrNodeAccess) {
 		t.Errorf("nodeAccess files: %v", err)
 	}
 	to.Cluster, to.UID, to.Folder = "c", "other", "/nowhere"
-	if _, err := nodes.Open(t.Context(), to, http.MethodGet, "/", nil, nil); err == nil || !strings.Contains(err.Error(), "/nowhere/token") { //nolint:bodyclose // there is no answer
+	if _, err := nodes.Open(t.Context(), to, http.MethodGet, "/", nil, nil); err == nil || !strings.Contains(err.Error(), "/nowhere/token") {
 		t.Errorf("a folder that is gone: %v", err)
 	}
 }

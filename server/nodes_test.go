@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -142,6 +144,44 @@ func TestMergedPage(t *testing.T) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	if _, err := parser.TextToMetricFamilies(strings.NewReader(page)); err != nil {
 		t.Errorf("the page cannot be read: %v", err)
+	}
+}
+
+// A Prometheus that knows native histograms gets them from the page as from the node.
+func TestNativeHistogramsComeThrough(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "h", Buckets: []float64{1}, NativeHistogramBucketFactor: 1.05})
+	histogram.Observe(0.5)
+	registry.MustRegister(histogram)
+	agent := func(ctx context.Context, method, path string, header http.Header, _ string) (*http.Response, error) {
+		w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, method, path, nil)
+		r.Header = header
+		promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+		return w.Result(), nil
+	}
+	nodes := &fakeNodes{targets: []node.Target{target("n1"), target("n2")}, answer: map[string]nodeAnswer{"n1": agent, "n2": agent}}
+	r := get("/metrics/nodes")
+	r.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	w := ask(t, nodes, r)
+	decoder := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header()))
+	native := 0
+	for {
+		var f dto.MetricFamily
+		err := decoder.Decode(&f)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "h" && len(m.GetHistogram().GetPositiveSpan()) > 0 && len(m.GetHistogram().GetBucket()) > 0 {
+				native++
+			}
+		}
+	}
+	if native != 2 {
+		t.Errorf("%d native histograms with classic buckets, want 2", native)
 	}
 }
 

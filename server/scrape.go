@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -47,7 +48,7 @@ type scraper struct {
 	took   prometheus.Histogram
 
 	mu     sync.Mutex
-	paused map[string]pause // by the node's host
+	paused map[string]pause // by who is paused
 }
 
 // pause is a node that is left alone for a while, and why.
@@ -105,23 +106,22 @@ func (sc *scraper) ask(ctx context.Context, t node.Target) ([]*dto.MetricFamily,
 	// A scrape that was called off says nothing about the node.
 	if took > slowFailure && !errors.Is(ctx.Err(), context.Canceled) {
 		sc.mu.Lock()
-		sc.paused[t.Host] = pause{time.Now().Add(nodePause), err}
+		sc.paused[pauseKey(t)] = pause{time.Now().Add(nodePause), err}
 		sc.mu.Unlock()
 	}
 	return nil, 0, err
 }
+
+// pauseKey tells agents apart: another job's may get the same address.
+func pauseKey(t node.Target) string { return string(t.UID) + " " + t.Host }
 
 // pausedFor is the error of a node that is left alone; pauses that are over are forgotten.
 func (sc *scraper) pausedFor(t node.Target) error {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	now := time.Now()
-	for host, p := range sc.paused {
-		if now.After(p.until) {
-			delete(sc.paused, host)
-		}
-	}
-	if p, ok := sc.paused[t.Host]; ok {
+	maps.DeleteFunc(sc.paused, func(_ string, p pause) bool { return now.After(p.until) })
+	if p, ok := sc.paused[pauseKey(t)]; ok {
 		return fmt.Errorf("it is asked again in %s: %w", p.until.Sub(now).Round(time.Second), p.err)
 	}
 	return nil

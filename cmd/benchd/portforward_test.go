@@ -151,3 +151,27 @@ func TestMetricsOfNodesThatCannotBeReached(t *testing.T) {
 	p.cancelRun("blocked")
 	p.until("blocked", time.Minute, api.RunCancelled)
 }
+
+// Nobody's own choice of a port is changed; a port that is free is found where none was made.
+func TestListenLocal(t *testing.T) {
+	taken, err := listenLocal(t.Context(), 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address, ok := taken.Addr().(*net.TCPAddr)
+	if !ok || !address.IP.IsLoopback() {
+		t.Fatalf("listens on %s", taken.Addr())
+	}
+	if l, err := listenLocal(t.Context(), address.Port, true); err == nil || !strings.Contains(err.Error(), "name a free port") {
+		t.Errorf("a port that is taken and named: %v %v", l, err)
+	}
+	next, err := listenLocal(t.Context(), address.Port, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	if localName(next) == localName(taken) || !strings.HasPrefix(localName(next), "localhost:") {
+		t.Errorf("the next free port is %s", localName(next))
+	}
+}

@@ -104,7 +104,7 @@ func bars(title, description, unit string, colors map[string]string, queries ...
 	p := barchart.NewPanelBuilder().Title(title).Description(description).Unit(unit).Min(0).Datasource(source()).Targets(targets(true, queries)).
 		Span(half).Height(high).ShowValue(common.VisibilityModeAlways).Stacking(common.StackingModeNone).Orientation(common.VizOrientationAuto).Thresholds(limits("green")).
 		Legend(common.NewVizLegendOptionsBuilder().DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom).ShowLegend(true)).
-		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti)).
+		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderNone)).
 		WithTransformation(dashboard.DataTransformerConfig{Id: "joinByField", Options: map[string]any{"byField": "Time", "mode": "outer"}})
 	for _, q := range queries {
 		p.OverrideByName(q.legend, []dashboard.DynamicConfigValue{{Id: "color", Value: map[string]any{"mode": "fixed", "fixedColor": colors[q.legend]}}})
