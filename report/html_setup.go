@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -28,7 +29,7 @@ func (d *Document) putSetup(p *page) {
 	if d.Input.Sweep != "" {
 		add("sweep", d.Input.Sweep, valuesText(d.Input.Parameters))
 	}
-	add("service", d.Input.Service, strings.TrimPrefix(replicas(spec.Service.Replicas), ", "), several(spec.Service.NodesPerReplica, "nodes each"))
+	add("service", d.Input.Service, several(spec.Service.Replicas, "replicas"), several(spec.Service.NodesPerReplica, "nodes each"))
 	add("model", d.Input.Model)
 	add("version", versions(r.Servers)...)
 	if i := r.Image; i != nil {
@@ -111,11 +112,14 @@ func (d *Document) addTimes(add func(string, ...string)) {
 	if d.Summary != nil {
 		window = "measured " + span(d.Summary.MeasuredSeconds) + boundBy(d.Summary.Bound)
 	}
-	drain := ""
+	warmup, drain := "no warm-up", ""
+	if w.Warmup.Duration > 0 {
+		warmup = "warm-up " + span(w.Warmup.Duration.Seconds())
+	}
 	if w.Drain != nil {
 		drain = "drain of at most " + span(w.Drain.Duration.Seconds())
 	}
-	add("time", "warm-up "+span(w.Warmup.Duration.Seconds()), window, drain)
+	add("time", warmup, window, drain)
 	begun := ""
 	if n := len(d.Story.Phases); n > 0 {
 		begun = "begun " + moment(d.Story.Phases[0].Since.Time)
@@ -229,13 +233,16 @@ func quoted(args ...string) string {
 // putRepeat tells how to do it again: the spec and the commands.
 func (d *Document) putRepeat(p *page) {
 	folder := quoted(d.Story.Folder)
-	again := fmt.Sprintf("# the same report from the same records\nbenchd report %s --again once-more --format html --output once-more.html\n", folder)
+	again := fmt.Sprintf("\n# the same report from the same records\nbenchd report %s --again once-more --format html --output once-more.html\n", folder)
+	if !d.measured() {
+		again = ""
+	}
 	if d.local() {
 		data, err := yaml.Marshal(map[string]any{"workload": d.Story.Spec.Workload})
 		if err != nil {
 			data = nil
 		}
-		p.put("repeat", "How to repeat it", block{Text: "A load by `benchd load`; its flags say what stands here:"}, block{Code: string(data)}, block{Code: again})
+		p.put("repeat", "How to repeat it", block{Text: "A load by `benchd load`; its flags say what stands here:"}, block{Code: string(data)}, block{Code: strings.TrimPrefix(again, "\n")})
 		return
 	}
 	run := d.repeatable()
@@ -244,10 +251,13 @@ func (d *Document) putRepeat(p *page) {
 		data = []byte("# the spec cannot be shown: " + err.Error() + "\n")
 	}
 	name := quoted(run.Name)
-	commands := fmt.Sprintf("benchd apply -f repeat.yaml   # the text below\nbenchd wait run/%s\nbenchd report %s --format html --open\n\n%s", name, name, again)
+	commands := fmt.Sprintf("benchd apply -f repeat.yaml   # the text below\nbenchd wait run/%s\nbenchd report %s --format html --open\n%s", name, name, again)
 	text := "Save the second text as repeat.yaml."
 	if d.Lock != nil {
 		text += fmt.Sprintf(" %s in the folder holds the same and what it was carried out with. The seed is set: the prompts are the same.", LockYAML)
+	}
+	if bytes.Contains(data, []byte("'***'")) {
+		text += " Where it holds *** stood what may be a secret: fill it in."
 	}
 	p.put("repeat", "How to repeat it", block{Text: text}, block{Code: commands}, block{Code: string(data)})
 }
@@ -258,9 +268,15 @@ func (d *Document) repeatable() *api.BenchmarkRun {
 	if d.Lock != nil {
 		run.Spec, run.Namespace, run.Labels = d.Lock.Spec, d.Lock.Namespace, d.Lock.Labels
 	}
-	run.Name, run.Spec.Cancel = d.Input.Run+"-again", false
+	run.Name, run.Spec.Cancel = againName(d.Input.Run), false
 	maskSpec(&run.Spec)
 	return run
+}
+
+// againName is a name for a repetition, no longer than names may be.
+func againName(name string) string {
+	const suffix, most = "-again", 63
+	return strings.TrimRight(name[:min(len(name), most-len(suffix))], "-.") + suffix
 }
 
 // maskSpec masks variables that look like secrets, for a report is sent around. What the spec shares with others stays as it is.

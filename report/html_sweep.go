@@ -78,7 +78,7 @@ func (r *SweepResult) lead() string {
 	best := ""
 	if len(r.Best) > 0 {
 		b := r.Best[0]
-		best = fmt.Sprintf("The highest %s among good points is %s, at %s", b.Metric, statText(b.Value), orDash(valuesText(r.Points[b.Point].Values)))
+		best = fmt.Sprintf("The highest %s among good points is %s, at %s", b.Metric, statShort(b.Value), orDash(valuesText(r.Points[b.Point].Values)))
 	}
 	return sentence(over, best)
 }
@@ -98,7 +98,7 @@ func (r *SweepResult) putLimits(p *page) {
 func (r *SweepResult) putBest(p *page) {
 	t := &table{Head: []string{"highest", "at", "value"}}
 	for _, b := range r.Best {
-		t.add(word(b.Metric), word(orDash(valuesText(r.Points[b.Point].Values))), figureOf(statText(b.Value)))
+		t.add(word(b.Metric), word(orDash(valuesText(r.Points[b.Point].Values))), td{Text: short(b.Value.Mean), Note: spread(b.Value.CI95, 1), Kind: "number"})
 	}
 	if len(r.Best) == 0 && r.Measured > 0 {
 		p.put("best", "Best points", block{List: []string{"No point is good: " + r.Objective + "."}})
@@ -169,6 +169,14 @@ func (r *SweepResult) putPoints(p *page) {
 	p.put("points", "Points", block{Text: "Means over repeats, with intervals of 95 % beneath."}, block{Table: t})
 }
 
+// statShort is a mean with its interval, in a sentence.
+func statShort(s Stat) string {
+	if s.CI95 == nil {
+		return short(s.Mean)
+	}
+	return short(s.Mean) + " (95\u00a0%: " + spread(s.CI95, 1) + ")"
+}
+
 func statCell(metrics map[string]Stat, name string) td {
 	s, has := metrics[name]
 	if !has {
@@ -222,7 +230,7 @@ func (r *SweepResult) putUnmeasured(p *page) {
 func (r *SweepResult) putAgain(p *page, sweep *api.BenchmarkSweep) {
 	again := &api.BenchmarkSweep{TypeMeta: sweep.TypeMeta, Spec: sweep.Spec}
 	again.APIVersion, again.Kind = api.GroupVersion.String(), api.KindBenchmarkSweep
-	again.Name, again.Namespace, again.Labels = sweep.Name+"-again", sweep.Namespace, sweep.Labels
+	again.Name, again.Namespace, again.Labels = againName(sweep.Name), sweep.Namespace, sweep.Labels
 	maskSpec(&again.Spec.Template.Spec)
 	data, err := yaml.Marshal(again)
 	if err != nil {

@@ -210,8 +210,12 @@ func noReport(run *api.BenchmarkRun) error {
 	if run.Status.Folder == run.Name {
 		return exitError{exitInvalid, fmt.Errorf("%s holds no report: name the folder of an attempt, such as %s", run.Name, filepath.Join(run.Name, "attempt-1"))}
 	}
-	return fmt.Errorf("run %s left no report: %s; `benchd describe run %s` tells the story, `benchd logs %s` what its processes said",
-		run.Name, run.Status.Message, run.Name, run.Name)
+	page := ""
+	if node.Exists(filepath.Join(run.Status.Folder, report.Dir, report.SourceJSON)) {
+		page = fmt.Sprintf(", `benchd report %s --format html` puts what is known on a page", run.Name)
+	}
+	return fmt.Errorf("run %s left no report: %s; `benchd describe run %s` tells the story, `benchd logs %s` what its processes said%s",
+		run.Name, run.Status.Message, run.Name, run.Name, page)
 }
 
 func listFiles(out io.Writer, run *api.BenchmarkRun) error {
