@@ -254,12 +254,17 @@ func TestServiceFailures(t *testing.T) {
 					t.Errorf("%q lacks %q", run.Status.Outcome.Message, part)
 				}
 			}
-			// What the logs tell is found whether the server failed before a load or under it.
-			found := run.Status.Attempts[0].Findings
-			if known := tc.reason == "UnknownOption" || tc.reason == "CUDAOutOfMemory"; known && (len(found) == 0 || found[0].Rule != tc.reason || found[0].Node != "node001") {
-				t.Errorf("findings: %+v", found)
-			}
+			checkFindings(t, run, tc.reason)
 		})
+	}
+}
+
+// checkFindings sees that what the logs tell is found, whether the server failed before a load or under it.
+func checkFindings(t *testing.T, run *api.BenchmarkRun, reason string) {
+	t.Helper()
+	found := run.Status.Attempts[0].Findings
+	if known := reason == "UnknownOption" || reason == "CUDAOutOfMemory"; known && (len(found) == 0 || found[0].Rule != reason || found[0].Node != "node001") {
+		t.Errorf("findings: %+v", found)
 	}
 }
 

@@ -3,6 +3,7 @@ package logs
 import (
 	"regexp/syntax"
 	"strings"
+	"unicode/utf8"
 )
 
 // shortestWord is the length from which on a word is worth looking for: shorter ones are in every line.
@@ -21,9 +22,11 @@ func wordsOf(pattern string) []string {
 func words(re *syntax.Regexp) []string {
 	switch re.Op { //nolint:exhaustive // the others demand no text
 	case syntax.OpLiteral:
-		if word := strings.ToLower(string(re.Rune)); len(word) >= shortestWord {
-			return []string{word}
+		word := string(re.Rune)
+		if len(word) < shortestWord || re.Flags&syntax.FoldCase != 0 && strings.ContainsFunc(word, func(r rune) bool { return r >= utf8.RuneSelf }) {
+			return nil // of letters beyond ASCII only one case is looked for
 		}
+		return []string{strings.Map(lowered, word)}
 	case syntax.OpCapture, syntax.OpPlus:
 		return words(re.Sub[0])
 	case syntax.OpConcat:
@@ -48,6 +51,14 @@ func words(re *syntax.Regexp) []string {
 	return nil
 }
 
+// lowered makes small the letters that wordSet does not tell apart.
+func lowered(r rune) rune {
+	if r >= 'A' && r <= 'Z' {
+		return r + 'a' - 'A'
+	}
+	return r
+}
+
 // rarity is the length of the shortest word: the longer, the fewer lines have it.
 func rarity(words []string) int {
 	if len(words) == 0 {
@@ -60,7 +71,7 @@ func rarity(words []string) int {
 	return least
 }
 
-// wordSet looks for many words in one pass over a text, whatever the case of their letters (Aho and Corasick 1975). Bytes that are
+// wordSet looks for many words in one pass over a text, whatever the case of ASCII letters (Aho and Corasick 1975). Bytes that are
 // in no word share a class, so that the table stays small.
 type wordSet struct {
 	class   [256]uint8
