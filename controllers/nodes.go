@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -70,7 +71,10 @@ func (n *Nodes) Find(ctx context.Context, namespace, allocation, name string) (n
 	}
 	if a.Status.Phase.Terminal() {
 		n.forget(func(uid types.UID) bool { return uid == a.UID })
-		return node.Target{}, apierrors.NewGone(fmt.Sprintf("allocation %s is %s: nothing of its job runs any more", a.Name, a.Status.Phase))
+		return node.Target{}, &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusGone, Reason: metav1.StatusReasonGone,
+			Message: fmt.Sprintf("allocation %s is %s: nothing of its job runs any more", a.Name, a.Status.Phase),
+		}}
 	}
 	var names []string
 	for i, t := range n.of(a) {

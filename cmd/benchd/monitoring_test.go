@@ -20,8 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
-
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/config/monitoring/dashboards"
 	"github.com/benchd/benchd/home"
@@ -189,7 +187,7 @@ func queriesOf(t *testing.T, file string, data []byte) []panelQuery {
 	return all
 }
 
-func encoded(t *testing.T, d *dashboard.DashboardBuilder) []byte {
+func encoded(t *testing.T, d *dashboards.Builder) []byte {
 	t.Helper()
 	data, err := dashboards.Encode(d)
 	if err != nil {

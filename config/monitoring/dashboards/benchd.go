@@ -1,12 +1,11 @@
 package dashboards
 
 import (
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/units"
 )
 
 // Benchd builds the dashboard of the control plane itself.
-func Benchd() *dashboard.DashboardBuilder {
+func Benchd() *Builder {
 	d := newDashboard("control-plane", "benchd", "What benchd's control plane does: runs, queues, calls of Slurm, the store, and the nodes that it asks.")
 	d.WithPanel(figure("Runs Under Way", "Runs that have not ended.", units.Short, false, query{"", "sum(benchd_runs)"}))
 	d.WithPanel(figure("Runs Failed", "Runs that have failed in the time that is shown.", units.Short, true, query{"", `sum(increase(benchd_runs_ended_total{phase="Failed"}[$__range]))`}).

@@ -14,9 +14,12 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
+// Builder makes one dashboard.
+type Builder = dashboard.DashboardBuilder
+
 // Set is all of the dashboards that are checked in, by the names of their files.
-func Set() map[string]*dashboard.DashboardBuilder {
-	return map[string]*dashboard.DashboardBuilder{
+func Set() map[string]*Builder {
+	return map[string]*Builder{
 		"ollama.json": Service("ollama", "Ollama Performance", false),
 		"vllm.json":   Service("vllm", "vLLM Performance", true),
 		"nodes.json":  Nodes(),
@@ -25,7 +28,7 @@ func Set() map[string]*dashboard.DashboardBuilder {
 }
 
 // Encode is a dashboard as Grafana reads it.
-func Encode(b *dashboard.DashboardBuilder) ([]byte, error) {
+func Encode(b *Builder) ([]byte, error) {
 	d, err := b.Build()
 	if err != nil {
 		return nil, fmt.Errorf("build the dashboard: %w", err)
@@ -53,7 +56,7 @@ func source() common.DataSourceRef {
 }
 
 // newDashboard is what all of them have in common.
-func newDashboard(uid, title, description string) *dashboard.DashboardBuilder {
+func newDashboard(uid, title, description string) *Builder {
 	return dashboard.NewDashboardBuilder(title).Uid("benchd-"+uid).Description(description).Tags([]string{"benchd"}).
 		Refresh("15s").Time("now-30m", "now").Timezone("browser").Tooltip(dashboard.DashboardCursorSyncCrosshair).
 		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus"))

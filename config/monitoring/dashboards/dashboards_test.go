@@ -76,7 +76,7 @@ func TestDashboardsAreWhole(t *testing.T) {
 }
 
 // titles of a dashboard's panels, in order.
-func titles(t *testing.T, d *dashboard.DashboardBuilder) []string {
+func titles(t *testing.T, d *dashboards.Builder) []string {
 	t.Helper()
 	data, err := dashboards.Encode(d)
 	if err != nil {

@@ -1,13 +1,12 @@
 package dashboards
 
 import (
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 	"github.com/grafana/grafana-foundation-sdk/go/units"
 )
 
 // Nodes builds the dashboard of the nodes of live jobs, whatever runs there.
-func Nodes() *dashboard.DashboardBuilder {
+func Nodes() *Builder {
 	const sampled = "benchd_node_cpu_percent"
 	d := newDashboard("nodes", "Nodes", "CPU, memory, disk, network and GPUs of the nodes of live jobs, sampled by benchd's agents.").
 		WithVariable(several("service", "Service", "label_values("+sampled+", service)")).

@@ -4,7 +4,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/units"
 )
 
@@ -20,7 +19,7 @@ func prefix(service string) string {
 }
 
 // Service builds the dashboard of one service's load. With engine, it has the panels of what inference engines tell of themselves.
-func Service(service, title string, engine bool) *dashboard.DashboardBuilder {
+func Service(service, title string, engine bool) *Builder {
 	m := prefix(service)
 	running := m + "_workload_running"
 	d := newDashboard(m, title, "The load that benchd makes on "+service+", and the nodes that it is made by and on.").
@@ -42,7 +41,7 @@ func of(m, expr string) string {
 	return strings.NewReplacer("M_", m+"_", "SEL", chosen).Replace(expr)
 }
 
-func loadPanels(d *dashboard.DashboardBuilder, m string) {
+func loadPanels(d *Builder, m string) {
 	q := func(legend, expr string) query { return query{legend, of(m, expr)} }
 	quantile := func(p, metric string) string {
 		return "1000 * histogram_quantile(" + p + ", sum by (le) (rate(" + metric + "_bucket{SEL}[$__rate_interval])))"
@@ -62,7 +61,7 @@ func loadPanels(d *dashboard.DashboardBuilder, m string) {
 }
 
 // resourcePanels show what the nodes of the load and of the servers do meanwhile.
-func resourcePanels(d *dashboard.DashboardBuilder) {
+func resourcePanels(d *Builder) {
 	d.WithPanel(cpuPanel())
 	d.WithPanel(roleCPUPanel())
 	d.WithPanel(memoryPanel())
@@ -72,7 +71,7 @@ func resourcePanels(d *dashboard.DashboardBuilder) {
 }
 
 // enginePanels show what an inference engine tells of itself.
-func enginePanels(d *dashboard.DashboardBuilder, m string) {
+func enginePanels(d *Builder, m string) {
 	q := func(legend, expr string) query { return query{legend, of(m, expr)} }
 	d.WithPanel(graph("Tokens per Request", "Output tokens of a request that succeeded.", units.Short,
 		q("mean", "sum(rate(M_tokens_per_request_sum{SEL}[$__rate_interval])) / sum(rate(M_tokens_per_request_count{SEL}[$__rate_interval]))"),
