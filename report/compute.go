@@ -283,6 +283,8 @@ func (a *accumulator) addOverTime(r *workload.Record) {
 		*grow(&s.failures, slot(r.End))++
 	default:
 		*grow(&s.completions, slot(r.Finish()))++
+		at := grow(&s.e2e, slot(r.Finish()))
+		*at = append(*at, float64(r.Finish()-r.Sent)/second)
 	}
 	if !r.Streamed {
 		return

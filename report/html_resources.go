@@ -28,6 +28,7 @@ func (d *Document) putOverTime(p *page) error {
 		{"Output tokens per second", "tokens/s", 1, []trace{{"", dense(s.OutputTokens)}}},
 		{"Requests in flight", "requests", 1, []trace{{"", dense(s.InFlight)}}},
 		{"Time to first token, median by when it came", "ms", 1000, []trace{{"", s.TTFTP50}}},
+		{"End-to-end latency, median by when the answer was complete", "ms", 1000, []trace{{"", s.E2EP50}}},
 		{"Inter-token latency, mean of the gaps that ended", "ms", 1000, []trace{{"", s.ITLMean}}},
 	} {
 		drawn, err := overTime(s, f.caption, f.unit, f.scale, f.lines)

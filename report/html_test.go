@@ -104,7 +104,7 @@ func TestHTMLTellsEverything(t *testing.T) {
 		"HTTP 503 the engine is out of memory <retry later>", "CUDAOutOfMemory", "Lower service.config.gpuMemoryUtilization", "17 lines · first on mel2012 server",
 		"GPU power", "KV cache in use", "the job waited for its nodes", "3m32s", "servers and model", "warm-up", "drain", "kind: BenchmarkRun", "seed: 42", "results/records-0000.jsonl",
 	)
-	if got.elements["figure"] != 4+5+10 {
+	if got.elements["figure"] != 4+6+10 {
 		t.Errorf("%d figures", got.elements["figure"])
 	}
 	if strings.Contains(string(page), "hf_secret") {

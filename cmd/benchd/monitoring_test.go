@@ -201,15 +201,10 @@ func contract(t *testing.T, runName string) string {
 	t.Helper()
 	var text bytes.Buffer
 	for family, labels := range map[string]string{
-		"node_cpu_percent": "", "node_load1": "", "node_memory_used_bytes": "", "node_memory_total_bytes": "", "node_disk_read_bytes_total": "",
-		"node_disk_written_bytes_total": "", "node_network_received_bytes_total": "", "node_network_sent_bytes_total": "", "node_sample_gap_seconds_total": "",
-		"role_cpu_percent": `role="client"`, "role_memory_bytes": `role="client"`,
 		"gpu_utilization_percent": `gpu="0"`, "gpu_memory_used_bytes": `gpu="0"`, "gpu_memory_total_bytes": `gpu="0"`, "gpu_power_watts": `gpu="0"`,
 		"gpu_energy_joules_total": `gpu="0"`, "gpu_temperature_celsius": `gpu="0"`, "gpu_sm_clock_mhz": `gpu="0"`, "gpu_throttled": `gpu="0"`,
 		"gpu_ecc_errors_total": `gpu="0"`, "gpu_xid_errors_total": `gpu="0"`,
-		"server_requests_running": `server="dummy-0"`, "server_requests_waiting": `server="dummy-0"`, "server_kv_cache_usage_ratio": `server="dummy-0"`,
-		"server_preemptions_total": `server="dummy-0"`, "server_prefix_cache_queries_total": `server="dummy-0"`, "server_prefix_cache_hits_total": `server="dummy-0"`,
-		"server_prompt_tokens_total": `server="dummy-0"`, "server_generation_tokens_total": `server="dummy-0"`,
+		"server_prefix_cache_queries_total": `server="dummy-0"`, "server_prefix_cache_hits_total": `server="dummy-0"`,
 	} {
 		fmt.Fprintf(&text, "benchd_%s{node=\"fixture\",namespace=\"default\",allocation=\"fixture\",run_name=%q,service=\"dummy\",%s} VALUE\n", family, runName, labels)
 	}
