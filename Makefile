@@ -33,11 +33,11 @@ slurm-packages: # as root on Debian without a Slurm of its own: install what the
 chaos: slurm-packages ## the long survival tests: 200 kills of the control plane on embedded and on Slurm
 	BENCHD_CHAOS=full hack/test -run 'Chaos' -timeout 80m ./cmd/benchd
 
-bench: build ## the load engine beside its peers, a table for each figure (15 min); then what steps and sweeps cost (25 min)
+bench: build ## the load engine beside its peers, a table for each figure (15 min); then what steps, sweeps and watching cost (35 min)
 	@hack/bench/install || [ $$? -eq 3 ]
 	cd hack/bench && $(GO) run . -benchd ../../bin/benchd
-	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./report ./node/logs
-	$(GO) test -run '^$$' -bench 'SweepOf|HomeOf|Apply' -benchtime 1x ./cmd/benchd
+	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./report ./plan ./node/logs ./node/monitor
+	$(GO) test -run '^$$' -bench 'SweepOf|HomeOf|Apply|EffectOf' -benchtime 1x -v ./cmd/benchd
 	BENCHD_RACE= BENCHD_BENCH_PER_TRIAL=1 hack/test -run '^$$' -bench 'SharedAllocations|IdleWithQueued' -benchtime 1x -timeout 60m -v ./cmd/benchd
 
 fuzz: ## run every fuzz target for FUZZ_TIME
