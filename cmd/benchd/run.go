@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -10,22 +11,29 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/spf13/cobra"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
+	"github.com/benchd/benchd/manifest"
 	"github.com/benchd/benchd/report"
 )
 
 func newRunCommand(o *options) *cobra.Command {
 	var files []string
-	var recursive, quiet, replace bool
+	var recursive, replace bool
+	var show shown
 	var settings overrides
 	cmd := &cobra.Command{
 		Use:   "run -f FILE",
 		Short: "Apply runs, follow them live and print their reports",
 		Long: `Apply runs, follow them live and print their reports. The exit code says how they ended. Ctrl-C leaves them going and says
-how to come back. A file may hold a recipe. Flags for nodes, ports, timeout and monitoring win over what files say.`,
+how to come back. A file may hold a recipe. Flags for nodes, ports, timeout and monitoring win over what files say.
+
+On a terminal the way of a run is drawn in place, and at its end a short summary stands there; --report prints the report
+as well. Where standard output is no terminal, the report in Markdown is printed to it. Where standard error is none, or with
+--plain or TERM=dumb, the way is told in lines. NO_COLOR and CLICOLOR_FORCE are respected.`,
 		Example: "  benchd run -f run.yaml\n  benchd run --recipe recipe.yaml --server-nodes mel2001,mel2002 --client-nodes mel2003 --timeout 600",
 		Args:    filesAlone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,14 +59,22 @@ how to come back. A file may hold a recipe. Flags for nodes, ports, timeout and 
 			if err := applyAll(cmd.Context(), c, docs, note(cmd), ""); err != nil {
 				return err
 			}
+			show.home = string(dir)
+			if o.home != "" {
+				show.with = " --home " + o.home
+			}
+			if o.namespace != api.DefaultNamespace {
+				show.with += " -n " + o.namespace
+			}
 			var failed error
+			place := places(docs)
 			for _, doc := range docs {
 				if sweep, ok := doc.Object.(*api.BenchmarkSweep); ok {
 					note(cmd)("sweep/%s goes on by itself. Look at it with:\n  benchd get sweep %s -w --home %s\n  benchd get runs -l %s=%s --home %s",
 						sweep.Name, sweep.Name, dir, api.LabelSweep, sweep.Name, dir)
 				}
 				if run, ok := doc.Object.(*api.BenchmarkRun); ok {
-					failed = errors.Join(failed, followRun(cmd, c, string(dir), run, quiet))
+					failed = errors.Join(failed, followRun(cmd, c, run, place(), show))
 					if code := (exitError{}); errors.As(failed, &code) && code.code == exitDetached {
 						return failed
 					}
@@ -71,27 +87,51 @@ how to come back. A file may hold a recipe. Flags for nodes, ports, timeout and 
 	cmd.Flags().Lookup("filename").Annotations = nil // --recipe will do
 	settings.register(cmd)
 	cmd.MarkFlagsOneRequired("filename", "recipe")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "do not show progress")
+	cmd.Flags().BoolVarP(&show.quiet, "quiet", "q", false, "do not show progress")
+	cmd.Flags().BoolVar(&show.plain, "plain", false, "show progress in lines, without colours, on a terminal too")
+	cmd.Flags().BoolVar(&show.report, "report", false, "print the report in Markdown on a terminal too")
 	cmd.Flags().BoolVar(&replace, "replace", false, "delete runs of the same name first; result folders stay")
 	return cmd
 }
 
-// followRun shows a run's way to its end, and then its report.
-func followRun(cmd *cobra.Command, c *client.Client, home string, run *api.BenchmarkRun, quiet bool) error {
+// places numbers the runs of a file: 1 of 2, 2 of 2; one alone has no number.
+func places(docs []manifest.Document) func() string {
+	runs, at := 0, 0
+	for _, doc := range docs {
+		if _, ok := doc.Object.(*api.BenchmarkRun); ok {
+			runs++
+		}
+	}
+	return func() string {
+		if at++; runs < 2 {
+			return ""
+		}
+		return fmt.Sprintf("%d of %d", at, runs)
+	}
+}
+
+// shown says what a user wants to see of the runs that are followed.
+type shown struct {
+	quiet, plain, report bool
+	// home is where the control plane's state is, with what commands need to come to it.
+	home, with string
+}
+
+// followRun shows a run's way to its end, and then what it came to.
+func followRun(cmd *cobra.Command, c *client.Client, run *api.BenchmarkRun, place string, show shown) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	progress := &progressLine{say: note(cmd), quiet: quiet, started: time.Now()}
-	last, err := waitFor(ctx, c, api.KindBenchmarkRun, run.Namespace, run.Name, func(w waited) (bool, error) {
-		now, ok := w.obj.(*api.BenchmarkRun)
-		if !ok {
-			return false, errors.New("it was deleted")
-		}
-		progress.show(now)
-		return w.ended, nil
-	})
-	if ctx.Err() != nil && cmd.Context().Err() == nil {
+	f := &follower{cmd: cmd, client: c, run: run, place: place}
+	var last waited
+	var err error
+	if !show.quiet && !show.plain && drawable(cmd.ErrOrStderr()) {
+		last, err = f.live(ctx, cmd.ErrOrStderr())
+	} else {
+		last, err = f.lines(ctx, show.quiet)
+	}
+	if errors.Is(err, errTurnedAway) || ctx.Err() != nil && cmd.Context().Err() == nil {
 		note(cmd)("\nrun/%s goes on. Come back with:\n  benchd get run %s -w --home %s\n  benchd report %s --home %s\nor end it with:\n  benchd cancel %s --home %s",
-			run.Name, run.Name, home, run.Name, home, run.Name, home)
+			run.Name, run.Name, show.home, run.Name, show.home, run.Name, show.home)
 		return exitError{code: exitDetached}
 	}
 	if err != nil {
@@ -101,14 +141,34 @@ func followRun(cmd *cobra.Command, c *client.Client, home string, run *api.Bench
 	if !ok {
 		return fmt.Errorf("run %s: it was deleted", run.Name)
 	}
-	text, err := reportOf(ended, filepath.Join(ended.Status.Folder, report.Dir), "md")
-	if err != nil {
-		note(cmd)("%v", err)
-	}
-	if _, err := cmd.OutOrStdout().Write(text); err != nil {
-		return err
-	}
+	show.result(cmd, ended)
 	return outcomeError(ended)
+}
+
+// result prints what a run came to: on a terminal in short, to a program or a file as the report.
+func (show shown) result(cmd *cobra.Command, ended *api.BenchmarkRun) {
+	out := cmd.OutOrStdout()
+	short, wanted := terminalOf(out) != nil, show.report || terminalOf(out) == nil
+	if to := cmd.ErrOrStderr(); short || terminalOf(to) != nil && !show.quiet {
+		if short {
+			to = out
+		}
+		s := screenOf(to)
+		lines := summaryLines(s, ended, show.with)
+		s.width = 0 // what had to be broken is; paths and commands stay whole
+		if text := s.picture(lines) + "\n"; show.plain {
+			_, _ = io.WriteString(to, ansi.Strip(text))
+		} else {
+			_, _ = io.WriteString(styled(to), text)
+		}
+	}
+	if wanted {
+		text, err := reportOf(ended, filepath.Join(ended.Status.Folder, report.Dir), "md")
+		if err != nil {
+			note(cmd)("%v", err)
+		}
+		_, _ = out.Write(text) // as what is printed above
+	}
 }
 
 // progressLine prints a line whenever there is something new to say, and at least every five seconds of an execution.
@@ -126,7 +186,7 @@ func (p *progressLine) show(run *api.BenchmarkRun) {
 		return
 	}
 	key := string(st.Phase) + st.Message
-	line := fmt.Sprintf("%-12s %s", st.Phase, st.Message)
+	line := fmt.Sprintf("%-12s %s", st.Phase, clean(st.Message))
 	if pr := st.Progress; pr != nil && st.Phase == api.RunExecuting {
 		line = fmt.Sprintf("%-12s %s", st.Phase, progressText(pr))
 		key = fmt.Sprintf("%s%s%d", st.Phase, pr.Stage, pr.Percent/20)
