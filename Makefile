@@ -1,8 +1,11 @@
 # Every target is run from the root of the project. GO can be set to another toolchain.
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD := $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-# Packages build without cgo too; with it, warnings of foreign headers are nobody's business here.
+# What resolves names and users is Go's own, so that with cgo the binary needs the C library alone.
+BUILD := $(GO) build -trimpath -tags netgo,osusergo -ldflags "-s -w -X main.version=$(VERSION)"
+# cgo is for NVML, which knows more of GPUs than nvidia-smi. `make build CGO_ENABLED=0` makes a static binary. Warnings of foreign
+# headers are nobody's business here.
+export CGO_ENABLED ?= $(if $(shell command -v $(or $(CC),cc) 2>/dev/null),1,0)
 export CGO_CFLAGS ?= -Wno-deprecated-declarations
 FUZZ_TIME ?= 20s
 
@@ -13,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/benchd
-	CGO_ENABLED=0 $(BUILD) -o bin/benchd ./cmd/benchd
+	$(BUILD) -o bin/benchd ./cmd/benchd
 
 demo: build ## run a sample benchmark on this machine and print its report
 	@hack/demo
@@ -30,11 +33,11 @@ slurm-packages: # as root on Debian without a Slurm of its own: install what the
 chaos: slurm-packages ## the long survival tests: 200 kills of the control plane on embedded and on Slurm
 	BENCHD_CHAOS=full hack/test -run 'Chaos' -timeout 80m ./cmd/benchd
 
-bench: build ## the load engine beside its peers, a table for each figure (15 min); then what steps and sweeps cost (25 min)
+bench: build ## the load engine beside its peers, a table for each figure (15 min); then what steps, sweeps and watching cost (35 min)
 	@hack/bench/install || [ $$? -eq 3 ]
 	cd hack/bench && $(GO) run . -benchd ../../bin/benchd
-	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./report
-	$(GO) test -run '^$$' -bench 'SweepOf|HomeOf|Apply' -benchtime 1x ./cmd/benchd
+	$(GO) test -run '^$$' -bench . -benchmem ./store ./controllers ./slurmadapter ./report ./plan ./node/logs ./node/monitor
+	$(GO) test -run '^$$' -bench 'SweepOf|HomeOf|Apply|EffectOf' -benchtime 1x -v ./cmd/benchd
 	BENCHD_RACE= BENCHD_BENCH_PER_TRIAL=1 hack/test -run '^$$' -bench 'SharedAllocations|IdleWithQueued' -benchtime 1x -timeout 60m -v ./cmd/benchd
 
 fuzz: ## run every fuzz target for FUZZ_TIME

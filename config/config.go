@@ -14,6 +14,16 @@ var Samples embed.FS
 //go:embed deploy
 var Deploy embed.FS
 
+// Monitoring are the files that run Prometheus and Grafana on a laptop, of the folder monitoring. The dashboards among them are
+// generated.
+//
+//go:generate go run ./monitoring/generate
+//go:embed monitoring/README.md monitoring/compose.yaml monitoring/prometheus.yml monitoring/grafana
+var Monitoring embed.FS
+
+// MonitoringFolder is where they are in Monitoring.
+const MonitoringFolder = "monitoring"
+
 // DeployFolder is where they are in Deploy.
 const DeployFolder = "deploy"
 

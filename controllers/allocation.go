@@ -220,6 +220,7 @@ func (s *allocationPass) failed(class api.FailureClass, reason, format string, a
 // end is the last phase, once the job has ended.
 func (s *allocationPass) end(message string) {
 	if f := s.a.Status.Failure; f != nil {
+		s.a.Status.Findings = s.findings()
 		phase := api.AllocationFailed
 		if f.Reason == reasonJobLost {
 			phase = api.AllocationLost

@@ -19,11 +19,12 @@ import (
 	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/container"
+	"github.com/benchd/benchd/report"
 	"github.com/benchd/benchd/store"
 )
 
 // LockName is the file in an attempt's folder that holds the exact spec and what it was carried out with. It can be applied.
-const LockName = "run.lock.yaml"
+const LockName = report.LockYAML
 
 // writeLock writes the lock of the current attempt, once.
 func (s *runPass) writeLock() error {

@@ -62,8 +62,13 @@ type Manager struct {
 	schedules   *controller
 	retention   *controller
 	keep        *retention
+	nodes       *Nodes
+	census      *census
 	metrics     *metrics
 }
+
+// Nodes are those of live Allocations.
+func (m *Manager) Nodes() *Nodes { return m.nodes }
 
 // result says when to look at an object again; zero means when something changes.
 type result struct{ after time.Duration }
@@ -99,9 +104,10 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.NewCluster == nil {
 		cfg.NewCluster = OpenCluster
 	}
-	m := &Manager{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer)}
+	m := &Manager{cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer), census: newCensus()}
 	m.clusters = newClusters(cfg, m.metrics)
 	m.leads = newLeads(m.clusters)
+	m.nodes = newNodes(cfg.Store, m.clusters)
 	binary, err := newBinary(cfg.Binary)
 	if err != nil {
 		return nil, err
@@ -127,7 +133,18 @@ func New(cfg Config) (*Manager, error) {
 	m.retention = newController("retention", m.keep.reconcile)
 	m.clusters.changed = m.allocations.queue.Add
 	m.planner.wake, m.planner.wakeSweep = m.planning.queue.Add, m.grouping.queue.Add
+	for _, c := range m.all() {
+		m.metrics.failures.WithLabelValues(c.name) // a zero from the start can be told from a gap
+	}
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(m.census, &collector{controllers: m.all(), store: cfg.Store})
+	}
 	return m, nil
+}
+
+// all are the controllers.
+func (m *Manager) all() []*controller {
+	return []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping, m.results, m.schedules, m.retention}
 }
 
 // Run reconciles until ctx ends and everything has come to rest.
@@ -145,7 +162,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		wg.Go(func() { errs <- m.follow(ctx, kind) })
 	}
 	wg.Go(func() { m.clusters.run(ctx) })
-	all := []*controller{m.runs, m.sweeps, m.allocations, m.planning, m.grouping, m.results, m.schedules, m.retention}
+	all := m.all()
 	for _, c := range all {
 		for range workers {
 			wg.Go(func() { m.work(ctx, c) })
@@ -157,6 +174,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	m.leads.close()
+	m.nodes.close()
 	close(errs)
 	var failed error
 	for err := range errs {
@@ -208,6 +226,7 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 // forget drops what memory holds of a kind before it is listed anew: what ended or was deleted meanwhile is not in the list.
 func (m *Manager) forget(kind string) {
 	m.roster.forget(kind)
+	m.census.forget(kind)
 	if kind == api.KindAllocation {
 		m.clusters.forget()
 		m.planner.forget()
@@ -218,6 +237,7 @@ func (m *Manager) forget(kind string) {
 func (m *Manager) notice(obj api.Object, gone bool) {
 	name := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}
 	m.keep.notice(obj)
+	m.census.notice(obj, gone)
 	switch o := obj.(type) {
 	case *api.BenchmarkRun:
 		m.noticeRun(o, name, gone)

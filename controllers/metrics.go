@@ -12,6 +12,8 @@ type metrics struct {
 	failures   *prometheus.CounterVec
 	looks      *prometheus.CounterVec
 	commands   *prometheus.CounterVec
+	calls      *prometheus.HistogramVec
+	callErrors *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -28,9 +30,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "benchd_cluster_commands_total", Help: "Submissions, releases, cancellations and look-ups.",
 		}, []string{"cluster", "command"}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "benchd_cluster_call_seconds", Help: "Time of one call of a cluster's command: submit, release, cancel, list, lookup, details or info.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 15),
+		}, []string{"cluster", "call"}),
+		callErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "benchd_cluster_call_errors_total", Help: "Calls of a cluster's commands that failed, by why: outage, busy, rejected, not_found, missing or other.",
+		}, []string{"cluster", "call", "reason"}),
 	}
 	if r != nil {
-		r.MustRegister(m.reconciles, m.failures, m.looks, m.commands)
+		r.MustRegister(m.reconciles, m.failures, m.looks, m.commands, m.calls, m.callErrors)
 	}
 	return m
 }

@@ -93,6 +93,9 @@ func (s *runPass) allocationEnded(a *api.Allocation) (result, error) {
 		})
 		return result{}, nil
 	}
+	if len(s.attempt().Findings) == 0 {
+		s.found(a.Status.Findings)
+	}
 	outcome := api.Outcome{
 		Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: "AllocationEnded",
 		Message: fmt.Sprintf("allocation %s ended before the run was done: %s", a.Name, a.Status.Message),

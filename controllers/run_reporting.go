@@ -91,12 +91,14 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 	}
 	story := report.Story{
 		Spec: *spec, Phases: attempt.Phases, JobID: attempt.JobID, Outcome: s.run.Status.Outcome, Folder: attempt.Folder,
+		Findings: attempt.Findings,
 	}
 	if n := len(attempt.Phases); n > 0 {
 		story.End = attempt.Phases[n-1].Since.Time
 	}
 	if a, err := s.bound(); err == nil && a != nil {
 		story.Nodes = a.Status.Nodes
+		story.JobStart, story.AgentsUp = startOf(a)
 	}
 	if m := &spec.Monitoring; *m.Enabled && attempt.LoadStart != nil {
 		in.Samples, in.SampleSeconds, in.Start = m.Output, m.Interval.Seconds(), attempt.LoadStart.Time
@@ -106,5 +108,27 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 			}
 		}
 	}
-	return report.Make(attempt.Folder, in, story)
+	summary, err := report.Make(attempt.Folder, in, story)
+	if errors.Is(err, fs.ErrNotExist) && in.Interrupted {
+		err = errors.Join(err, report.Prepare(attempt.Folder, in, story)) // of a failure there is a story to tell, if no numbers
+	}
+	return summary, err
+}
+
+// startOf is when an Allocation's job left the queue, and when the last of its nodes had an agent; zero where that is not known.
+func startOf(a *api.Allocation) (job, agents time.Time) {
+	if st := a.Status.Job; st != nil && st.StartTime != nil {
+		job = st.StartTime.Time
+	}
+	folder := node.Folder(a.Status.Folder)
+	for _, n := range a.Status.Nodes {
+		var agent node.AgentRecord
+		if node.ReadJSON(folder.Agent(int(n.Rank)), &agent) != nil {
+			return job, time.Time{}
+		}
+		if agent.Started.After(agents) {
+			agents = agent.Started
+		}
+	}
+	return job, agents
 }

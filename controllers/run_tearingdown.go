@@ -55,6 +55,8 @@ func (s *runPass) orderClosed(a *api.Allocation) (bool, error) {
 	}
 	number := s.attempt().Order
 	if order != nil && order.Done {
+		s.attempt().Logs = order.Logs
+		s.found(order.Findings)
 		return true, nil
 	}
 	if a.Status.Phase.Terminal() {

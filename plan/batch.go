@@ -69,33 +69,39 @@ func Next(waiting []Work, slots int) []Work {
 	if len(groups) == 0 || slots <= 0 {
 		return nil
 	}
-	chosen := groups[0]
-	for _, g := range groups[1:] {
+	at, n := choose(groups, slots)
+	return groups[at].runs[:n]
+}
+
+// choose says which group is taken from, and how many of its first runs.
+func choose(groups []group, slots int) (at, n int) {
+	for i := range groups {
+		g, chosen := &groups[i], &groups[at]
 		if cmp.Or(cmp.Compare(g.length, chosen.length), cmp.Compare(chosen.runs[0].Position, g.runs[0].Position)) > 0 {
-			chosen = g
+			at = i
 		}
 	}
+	chosen := &groups[at]
 	first := chosen.runs[0]
 	if first.Alone {
-		return chosen.runs[:1]
+		return at, 1
 	}
 	share := chosen.length
 	if spare := slots - (len(groups) - 1); spare > 1 {
 		share = max(chosen.length/time.Duration(spare), first.Startup)
 	}
-	var batch []Work
 	used := margin + first.Startup
 	var taken time.Duration
 	for _, w := range chosen.runs {
 		tooLong := w.Limit > 0 && used+w.Length > w.Limit
-		if len(batch) > 0 && (tooLong || taken >= share || len(batch) == maxBatch) {
+		if n > 0 && (tooLong || taken >= share || n == maxBatch) {
 			break
 		}
-		batch = append(batch, w)
+		n++
 		used += w.Length
 		taken += w.Length
 	}
-	return batch
+	return at, n
 }
 
 // maxBatch bounds the orders that are written ahead for one Allocation.
@@ -143,8 +149,8 @@ type Planned struct {
 
 // Schedule plays all waiting runs through, with so many Allocations at once: each begins when another one ends.
 func Schedule(waiting []Work, parallelism int) []Planned {
-	left := slices.SortedFunc(slices.Values(waiting), inOrder) // once: what is in order need only be gone through
-	free := make([]time.Duration, max(1, parallelism))         // when each place is free again
+	left := grouped(waiting)
+	free := make([]time.Duration, max(1, parallelism)) // when each place is free again
 	var planned []Planned
 	for len(left) > 0 {
 		at := slices.Min(free)
@@ -154,14 +160,16 @@ func Schedule(waiting []Work, parallelism int) []Planned {
 				idle++
 			}
 		}
-		batch := Next(left, idle)
+		group, n := choose(left, idle)
+		batch := left[group].runs[:n]
 		p := Planned{Runs: batch, TimeLimit: TimeLimit(batch), Begin: at, End: at + batch[0].Startup}
-		taken := make(map[string]bool, len(batch))
 		for _, w := range batch {
 			p.End += w.Length
-			taken[w.Name] = true
+			left[group].length -= w.Length
 		}
-		left = slices.DeleteFunc(left, func(w Work) bool { return taken[w.Name] })
+		if left[group].runs = left[group].runs[n:]; len(left[group].runs) == 0 {
+			left = slices.Delete(left, group, group+1)
+		}
 		free[slices.Index(free, at)] = p.End
 		planned = append(planned, p)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -80,6 +81,7 @@ type accumulator struct {
 	chunks, shared int64
 	whole          wholeRun
 	sources        map[string]bool
+	examples       map[string][]string // of messages, by class of error
 }
 
 // part is what one node or one server had of the load.
@@ -106,7 +108,7 @@ func Compute(dir string, in Input) (*Summary, error) {
 func accumulate(dir string, in Input) (*accumulator, error) {
 	a := &accumulator{
 		in: in, headers: map[string]workload.Header{}, trailers: map[string]workload.Trailer{}, nodes: map[string]*part{},
-		servers: map[string]*part{}, sources: map[string]bool{},
+		servers: map[string]*part{}, sources: map[string]bool{}, examples: map[string][]string{},
 	}
 	a.sum.Errors = map[string]int64{}
 	// The window's end and its blocks are known only when all is read: once for them, once for the numbers.
@@ -222,6 +224,7 @@ func (a *accumulator) addRecord(r *workload.Record) error {
 	}
 	if r.Class != "" {
 		a.sum.Errors[r.Class]++
+		a.addExample(r)
 	}
 	if block := a.block(r.Intended); r.Class != workload.ClassDropped {
 		a.sent++
@@ -237,6 +240,22 @@ func (a *accumulator) addRecord(r *workload.Record) error {
 		a.addSuccess(r, parts)
 	}
 	return nil
+}
+
+// errorExamples bounds how many messages are kept of one class of error, exampleLength how long each may be.
+const errorExamples, exampleLength = 3, 300
+
+func (a *accumulator) addExample(r *workload.Record) {
+	seen, text := a.examples[r.Class], r.Message
+	if r.Status != 0 {
+		text = strings.TrimSpace(fmt.Sprintf("HTTP %d %s", r.Status, text))
+	}
+	if short := []rune(text); len(short) > exampleLength {
+		text = string(short[:exampleLength]) + "…"
+	}
+	if text != "" && len(seen) < errorExamples && !slices.Contains(seen, text) {
+		a.examples[r.Class] = append(seen, text)
+	}
 }
 
 func countRequest(c *Requests, class string) {
@@ -264,6 +283,8 @@ func (a *accumulator) addOverTime(r *workload.Record) {
 		*grow(&s.failures, slot(r.End))++
 	default:
 		*grow(&s.completions, slot(r.Finish()))++
+		at := grow(&s.e2e, slot(r.Finish()))
+		*at = append(*at, float64(r.Finish()-r.Sent)/second)
 	}
 	if !r.Streamed {
 		return

@@ -112,7 +112,7 @@ func TestWholeRunUsesTheConventionalNames(t *testing.T) {
 	for i := range int64(1000) {
 		many = append(many, streamed(1000+i, 1000+i, 1100+i, 1200+i, 1200+i, 1, 2, 100))
 	}
-	want := []string{"completed", "duration", "output_throughput", "request_throughput", "total_input_tokens", "total_output_tokens", "total_token_throughput"}
+	want := []string{"completed", "duration", "failed", "output_throughput", "request_throughput", "total_input_tokens", "total_output_tokens", "total_token_throughput"}
 	for _, m := range []string{"ttft", "tpot", "itl", "e2el"} {
 		for _, st := range []string{"mean", "median", "p99", "std"} {
 			want = append(want, st+"_"+m+"_ms")

@@ -53,7 +53,8 @@ func Make(attempt string, in Input, story Story) (*Summary, error) {
 	return s, write(filepath.Join(attempt, Dir), s, from.Story)
 }
 
-// Prepare writes what a report is made from beside the records, and makes none: Remake can at any time.
+// Prepare writes what a report is made from beside the records, and makes none: Remake can at any time. Without records it is what
+// there is to tell (Open).
 func Prepare(attempt string, in Input, story Story) error {
 	from, err := settle(in, story)
 	if err != nil {
@@ -228,13 +229,15 @@ func (s *Summary) Headline() *api.Summary {
 	if s.ServerView != nil {
 		queue = value(s.ServerView.Queue.Mean)
 	}
-	return &api.Summary{
+	headline := &api.Summary{
 		GoodputShare: good, Saturated: s.Saturated, QueueMean: queue,
 		Requests: s.Requests.Attempted, Failed: s.Requests.Attempted - s.Requests.Succeeded, RequestThroughput: s.RequestThroughput,
 		OutputTokenThroughput: s.OutputTokenThroughput, TTFTP50: value(s.TTFT.P50), TTFTP99: value(s.TTFT.P99), TPOTP50: value(s.TPOT.P50),
 		E2EP50: value(s.E2E.P50), E2EP99: value(s.E2E.P99), ErrorRate: s.ErrorRate, Verdict: s.Verdict.State,
 		VerdictReasons: s.Verdict.Reasons,
 	}
+	s.Resources.headline(headline)
+	return headline
 }
 
 // ReadSummary reads a report's summary.json.

@@ -19,10 +19,13 @@ type Story struct {
 	Outcome *api.Outcome         `json:"outcome,omitempty"`
 	// Findings are the known failures that the logs tell of.
 	Findings []api.LogFinding `json:"findings,omitempty"`
-	Folder   string           `json:"folder"`
+	// JobStart is when the job left the queue, AgentsUp when the last of its nodes had an agent; zero where that is not known.
+	JobStart time.Time `json:"jobStart,omitzero"`
+	AgentsUp time.Time `json:"agentsUp,omitzero"`
+	Folder   string    `json:"folder"`
 }
 
-// Markdown writes the report for people. Without a summary it tells what happened and where the logs are.
+// Markdown writes the report for people, as text.
 func Markdown(s *Summary, story Story) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -34,10 +37,12 @@ func Markdown(s *Summary, story Story) string {
 	}
 	p("Verdict: **%s**%s", s.Verdict.State, reasons(s.Verdict.Reasons))
 	p("")
+	writeFindings(p, story.Findings)
 	writeSetup(p, s, story)
 	writeHeadline(p, s)
 	writeDistributions(p, s)
 	writeParts(p, s)
+	writeResources(p, s)
 	writeErrors(p, s)
 	writePhases(p, story)
 	p("Files: `%s`", story.Folder)

@@ -1,5 +1,12 @@
 package report
 
+import (
+	"slices"
+	"strings"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
+)
+
 // Resources is what nodes, GPUs and servers did while the load was made, as their samples tell (metrics/benchmark_metrics.csv).
 // Means and peaks are of the measured window.
 type Resources struct {
@@ -13,6 +20,46 @@ type Resources struct {
 	Energy *Energy `json:"energy"`
 	// Series over the whole load, on the steps of Summary.Series: one for each node and column.
 	Series []ResourceSeries `json:"series"`
+
+	serverNodes []string // whose GPUs serve; empty means that nobody knows
+}
+
+// headline puts what servers and GPUs told into a run's headline numbers.
+func (r *Resources) headline(h *api.Summary) {
+	if r == nil {
+		return
+	}
+	for _, name := range sortedKeys(r.PerServer) {
+		s := r.PerServer[name]
+		if s.KVCacheUsage != nil && (h.KVCacheUsage == nil || *h.KVCacheUsage < s.KVCacheUsage.Mean) {
+			h.KVCacheUsage = &s.KVCacheUsage.Mean
+		}
+		if s.Preemptions != nil {
+			sum := *s.Preemptions
+			if h.Preemptions != nil {
+				sum += *h.Preemptions
+			}
+			h.Preemptions = &sum
+		}
+	}
+	sum, n := 0.0, 0.0
+	for _, name := range sortedKeys(r.PerNode) {
+		if len(r.serverNodes) > 0 && !slices.Contains(r.serverNodes, name) {
+			continue
+		}
+		for _, column := range sortedKeys(r.PerNode[name].Metrics) {
+			if strings.HasPrefix(column, "gpu") && strings.HasSuffix(column, "_utilization_percent") {
+				sum, n = sum+r.PerNode[name].Metrics[column].Mean, n+1
+			}
+		}
+	}
+	if n > 0 {
+		mean := sum / n
+		h.GPUUtilization = &mean
+	}
+	if r.Energy != nil {
+		h.JoulesPerOutputToken = r.Energy.PerOutputToken
+	}
 }
 
 // NodeResources are the samples of one node.

@@ -136,7 +136,7 @@ func (a *accumulator) finishResources(t *tracks) *Resources {
 	if t == nil || len(t.list) == 0 {
 		return nil
 	}
-	r := &Resources{IntervalSeconds: a.in.SampleSeconds, PerNode: map[string]NodeResources{}, PerServer: map[string]ServerResources{}, Series: []ResourceSeries{}}
+	r := &Resources{IntervalSeconds: a.in.SampleSeconds, PerNode: map[string]NodeResources{}, PerServer: map[string]ServerResources{}, Series: []ResourceSeries{}, serverNodes: a.in.ServerNodes}
 	window := float64(a.to-a.from) / second
 	for _, one := range t.list {
 		if one.name == clock {
@@ -159,8 +159,8 @@ func (a *accumulator) finishResources(t *tracks) *Resources {
 	return r
 }
 
-// drawn are the columns whose course is kept; of the others there are means and peaks.
-var drawn = []string{
+// charted are the columns whose course is kept; of the others there are means and peaks.
+var charted = []string{
 	"cpu_percent", "memory_used_bytes", "memory_bytes", "network_received_bytes_total", "network_sent_bytes_total", "infiniband_received_bytes_total",
 	"infiniband_sent_bytes_total", "utilization_percent", "power_watts", "temperature_celsius", "sm_clock_mhz", "requests_running", "requests_waiting",
 	"kv_cache_usage_ratio", "preemptions_total", "generation_tokens_total",
@@ -169,7 +169,7 @@ var drawn = []string{
 // series is the column's course, if it is one to be drawn and ever other than 0.
 func (t *track) series() (ResourceSeries, bool) {
 	s := ResourceSeries{Node: t.node, Name: t.name, Values: make([]*float64, len(t.steps))}
-	if !slices.ContainsFunc(drawn, func(name string) bool { return t.name == name || strings.HasSuffix(t.name, "_"+name) }) {
+	if !slices.ContainsFunc(charted, func(name string) bool { return t.name == name || strings.HasSuffix(t.name, "_"+name) }) {
 		return s, false
 	}
 	worth := false

@@ -16,8 +16,9 @@ type Series struct {
 	Completions  []float64 `json:"completions"`
 	Failures     []float64 `json:"failures"`
 	OutputTokens []float64 `json:"outputTokens"`
-	// TTFTP50 is of requests by when their first token came, ITLMean of gaps by when they ended.
+	// TTFTP50 is of requests by when their first token came, E2EP50 by when their answer was complete, ITLMean of gaps by when they ended.
 	TTFTP50 []*float64 `json:"ttftP50"`
+	E2EP50  []*float64 `json:"e2eP50"`
 	ITLMean []*float64 `json:"itlMean"`
 }
 
@@ -28,7 +29,7 @@ const maxSteps = 600
 type series struct {
 	completions, failures, tokens []float64
 	gapSum, gapCount              []float64
-	ttft                          [][]float64
+	ttft, e2e                     [][]float64
 }
 
 // grow gives the place of an index, and lengthens the list up to there.
@@ -44,33 +45,39 @@ func slot(at int64) int64 { return max(0, at) / int64(second) }
 
 // finish merges seconds so that there are at most maxSteps.
 func (s *series) finish(f *flight, from, to int64) *Series {
-	n := max(len(s.completions), len(s.failures), len(s.tokens), len(s.ttft), 1)
+	n := max(len(s.completions), len(s.failures), len(s.tokens), len(s.ttft), len(s.e2e), 1)
 	step := (n + maxSteps - 1) / maxSteps
 	steps := (n + step - 1) / step
 	out := &Series{
 		StepSeconds: float64(step), From: float64(from) / second, To: float64(to) / second, InFlight: f.means(int64(step)*int64(second), steps),
 		Completions: merge(s.completions, step, steps), Failures: merge(s.failures, step, steps), OutputTokens: merge(s.tokens, step, steps),
-		TTFTP50: make([]*float64, steps), ITLMean: make([]*float64, steps),
+		TTFTP50: medians(s.ttft, step, steps), E2EP50: medians(s.e2e, step, steps), ITLMean: make([]*float64, steps),
 	}
 	for i := range steps {
-		var values []float64
 		sum, count := 0.0, 0.0
-		for j := i * step; j < (i+1)*step; j++ {
-			if j < len(s.ttft) {
-				values = append(values, s.ttft[j]...)
-			}
-			if j < len(s.gapSum) {
-				sum += s.gapSum[j]
-				count += s.gapCount[j]
-			}
-		}
-		if len(values) > 0 {
-			slices.Sort(values)
-			out.TTFTP50[i] = &values[len(values)/2]
+		for j := i * step; j < min((i+1)*step, len(s.gapSum)); j++ {
+			sum += s.gapSum[j]
+			count += s.gapCount[j]
 		}
 		if count > 0 {
 			mean := sum / count
 			out.ITLMean[i] = &mean
+		}
+	}
+	return out
+}
+
+// medians gives those of what fell into each step; null where nothing did.
+func medians(seconds [][]float64, step, steps int) []*float64 {
+	out := make([]*float64, steps)
+	for i := range out {
+		var values []float64
+		for j := i * step; j < min((i+1)*step, len(seconds)); j++ {
+			values = append(values, seconds[j]...)
+		}
+		if len(values) > 0 {
+			slices.Sort(values)
+			out[i] = &values[len(values)/2]
 		}
 	}
 	return out

@@ -23,7 +23,7 @@ func TestSeriesOfSeconds(t *testing.T) {
 	value := func(v float64) *float64 { return &v }
 	want := &Series{
 		StepSeconds: 1, From: 1, To: 3, InFlight: []float64{0.5, 0.5, 2, 0.5}, Completions: []float64{0, 1, 1, 0}, Failures: []float64{0, 0, 1, 1},
-		OutputTokens: []float64{2, 4, 2, 0}, TTFTP50: []*float64{value(0.4), nil, value(0.25), nil}, ITLMean: []*float64{nil, value(0.25), value(0.25), nil},
+		OutputTokens: []float64{2, 4, 2, 0}, TTFTP50: []*float64{value(0.4), nil, value(0.25), nil}, E2EP50: []*float64{nil, value(0.9), value(0.5), nil}, ITLMean: []*float64{nil, value(0.25), value(0.25), nil},
 	}
 	if diff := cmp.Diff(want, s, cmpopts.EquateApprox(1e-9, 1e-9)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -261,6 +261,8 @@ var definitions = map[string]string{
 	"totalTokenThroughput":  "the same with prompt tokens, placed at the first token",
 	"goodput":               "requests that meet every SLO, per second and as a fraction of all attempted",
 	"concurrency":           "requests in flight during the measured window, mean over time and peak",
+	"energy":                "energy of the GPUs of all server nodes in the measured window, by their counters or by integrated power; gaps are not made up for",
+	"kvCacheUsage":          "share of the servers' KV cache in use, as they tell themselves",
 	"errorRate":             "(failed + cancelled + dropped) / attempted",
 	"achievedRate":          "requests of the measured window that were sent, per second",
 }

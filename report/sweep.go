@@ -99,12 +99,19 @@ var sweepMetrics = []struct {
 	{"e2eP50", "s", func(t *Trial) float64 { return told(t.Summary.E2EP50) }},
 	{"e2eP99", "s", func(t *Trial) float64 { return told(t.Summary.E2EP99) }},
 	{"errorRate", "", func(t *Trial) float64 { return t.Summary.ErrorRate }},
-	{"goodputShare", "", func(t *Trial) float64 {
-		if t.Summary.GoodputShare == nil {
-			return math.NaN()
-		}
-		return *t.Summary.GoodputShare
-	}},
+	{"goodputShare", "", func(t *Trial) float64 { return known(t.Summary.GoodputShare) }},
+	{"kvCacheUsage", "", func(t *Trial) float64 { return known(t.Summary.KVCacheUsage) }},
+	{"preemptions", "", func(t *Trial) float64 { return known(t.Summary.Preemptions) }},
+	{"gpuUtilization", "%", func(t *Trial) float64 { return known(t.Summary.GPUUtilization) }},
+	{"joulesPerOutputToken", "J/token", func(t *Trial) float64 { return known(t.Summary.JoulesPerOutputToken) }},
+}
+
+// known is a number that not every run has.
+func known(v *float64) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return *v
 }
 
 // told is a latency; of a run with too few requests for one, none.

@@ -367,52 +367,6 @@ func fewOfAKind(pieces []Piece) []Piece {
 	return few
 }
 
-// alongLoad looks where more load stops paying, where errors set in, and where requests wait in the server.
-func (r *SweepResult) alongLoad(axis *Axis, l along, loads []string) []Piece {
-	var pieces []Piece
-	value := func(i int) float64 { v, _ := r.Points[i].Values[axis.Path].(float64); return v }
-	alone := !slices.ContainsFunc(axis.With, func(w string) bool {
-		return !slices.Contains(loads, w) && w != loadBound && w != clientNodes
-	}) // else more than the load changes
-	for n := 1; alone && n < len(l.points); n++ {
-		a, b := l.points[n-1], l.points[n]
-		more := value(b)/value(a) - 1
-		gain := r.Points[b].metric("outputTokenThroughput")/r.Points[a].metric("outputTokenThroughput") - 1
-		latency := r.Points[b].metric("e2eP50")/r.Points[a].metric("e2eP50") - 1
-		if gain < flat*more && latency > dear {
-			pieces = append(pieces, Piece{
-				Kind:     "StopsPaying",
-				Text:     fmt.Sprintf("beyond %s = %v more load stops paying%s: %v brings %+.1f %% of throughput and %+.0f %% of latency", axis.field, value(a), Where(l.others), value(b), 100*gain, 100*latency),
-				Evidence: []string{r.evidence(a, "outputTokenThroughput", "e2eP50"), r.evidence(b, "outputTokenThroughput", "e2eP50")},
-			})
-			break
-		}
-	}
-	for _, i := range l.points {
-		if e := r.Points[i].metric("errorRate"); e > 1-goodShare {
-			pieces = append(pieces, Piece{Kind: "Errors", Text: fmt.Sprintf("errors set in at %s = %v%s: %.2g %% of the requests", axis.field, value(i), Where(l.others), 100*e), Evidence: []string{r.evidence(i, "errorRate")}})
-			break
-		}
-	}
-	for _, i := range l.points {
-		p := &r.Points[i]
-		if ttft := p.metric("ttftP50"); p.Queue > 0 && p.Queue > ttft/2 {
-			pieces = append(pieces, Piece{
-				Kind: "ServerQueues", Text: fmt.Sprintf("from %s = %v on requests wait in the server's queue for more than half of their time to the first token%s: its KV cache or its largest batch is full; more replicas, shorter contexts or a larger share of GPU memory would help", axis.field, value(i), Where(l.others)),
-				Evidence: []string{fmt.Sprintf("%s: queued for %.3g s on average, TTFT p50 %.3g s", strings.Join(p.Runs, ", "), p.Queue, ttft)},
-			})
-			break
-		}
-	}
-	for _, i := range l.points {
-		if r.Points[i].Saturated {
-			pieces = append(pieces, Piece{Kind: "Saturated", Text: fmt.Sprintf("%s = %v is more than the servers take%s: requests in flight grew to the end of the window", axis.field, value(i), Where(l.others)), Evidence: []string{r.evidence(i, "requestThroughput")}})
-			break
-		}
-	}
-	return pieces
-}
-
 // byReason gathers the points whose verdict has a reason that holds one of the phrases.
 func (r *SweepResult) byReason(kind, text string, phrases ...string) []Piece {
 	var evidence []string

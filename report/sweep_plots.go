@@ -99,6 +99,7 @@ func newPlot(title, x, y string) *plot.Plot {
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.Padding, p.Legend.XOffs = vg.Millimeter, 2*vg.Millimeter
 	p.Title.Padding = 2 * vg.Millimeter
+	p.X.Tick.Marker, p.Y.Tick.Marker = readable{p.X.Tick.Marker}, readable{p.Y.Tick.Marker}
 	p.Add(plotter.NewGrid())
 	return p
 }
@@ -107,7 +108,7 @@ func newPlot(title, x, y string) *plot.Plot {
 func scaleAxis(a *plot.Axis, values []float64, times float64) {
 	least, most := slices.Min(values), slices.Max(values)
 	if least > 0 && most/least >= times {
-		a.Scale, a.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		a.Scale, a.Tick.Marker = plot.LogScale{}, readable{plot.LogTicks{Prec: -1}}
 		a.Min, a.Max = least/1.2, most*1.2
 		return
 	}
@@ -347,12 +348,21 @@ func (r *SweepResult) paretoPlot(files map[string][]byte) error {
 }
 
 func save(files map[string][]byte, name string, p *plot.Plot) error {
-	canvas := vgsvg.New(plotWidth, plotHeight)
-	p.Draw(draw.New(canvas))
-	var buf bytes.Buffer
-	if _, err := canvas.WriteTo(&buf); err != nil {
+	data, err := drawn(p, plotWidth, plotHeight, 0)
+	if err != nil {
 		return fmt.Errorf("draw %s: %w", name, err)
 	}
-	files[name] = buf.Bytes()
+	files[name] = data
 	return nil
+}
+
+// drawn is a plot as SVG, with so much room at its sides.
+func drawn(p *plot.Plot, width, height, room vg.Length) ([]byte, error) {
+	canvas := vgsvg.New(width, height)
+	p.Draw(draw.Crop(draw.New(canvas), room/3, -room, 0, -room/3))
+	var buf bytes.Buffer
+	if _, err := canvas.WriteTo(&buf); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
 }

@@ -185,6 +185,14 @@ func TestGuidance(t *testing.T) {
 		"errors":         {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) { tr.Summary.ErrorRate = 0.05 * float64(i) }), "Errors"},
 		"queues":         {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) { tr.Summary.QueueMean = 0.09 * float64(i) }), "ServerQueues"},
 		"saturated":      {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) { tr.Summary.Saturated = i == 1 }), "Saturated"},
+		"cache full": {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) {
+			use := []float64{0.9, 0.97}[i]
+			tr.Summary.KVCacheUsage = &use
+		}), "KVCacheFull"},
+		"preemptions": {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) {
+			n := 12.0 * float64(i)
+			tr.Summary.Preemptions = &n
+		}), "KVCacheFull"},
 		"client": {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) {
 			if i == 1 {
 				tr.Summary.VerdictReasons = []string{"a thread of the load engine on n1 used 95 % of a CPU over 5 s, over 80 %: the client may have been the bottleneck"}

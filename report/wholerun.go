@@ -7,17 +7,20 @@ import (
 	"github.com/benchd/benchd/workload"
 )
 
-// wholeRun accumulates the conventional numbers: every success from the first request to the last answer.
+// wholeRun accumulates the conventional numbers: every success from the first request to the last answer, warm-up included. All other
+// requests have failed.
 type wholeRun struct {
-	completed, input, output int64
-	first, last              int64
-	any                      bool
-	ttft, tpot, e2e          samples
-	itl                      pooled
+	completed, failed int64
+	input, output     int64
+	first, last       int64
+	any               bool
+	ttft, tpot, e2e   samples
+	itl               pooled
 }
 
 func (w *wholeRun) add(r *workload.Record) {
 	if r.Class != "" {
+		w.failed++
 		return
 	}
 	if !w.any || r.Sent < w.first {
@@ -44,7 +47,7 @@ func (w *wholeRun) add(r *workload.Record) {
 // summary uses the key names of vllm bench serve's result file.
 func (w *wholeRun) summary() map[string]float64 {
 	out := map[string]float64{
-		"completed": float64(w.completed), "total_input_tokens": float64(w.input), "total_output_tokens": float64(w.output),
+		"completed": float64(w.completed), "failed": float64(w.failed), "total_input_tokens": float64(w.input), "total_output_tokens": float64(w.output),
 	}
 	if seconds := float64(w.last-w.first) / second; seconds > 0 {
 		out["duration"] = seconds

@@ -36,6 +36,8 @@ type Options struct {
 	// It holds the rules that need to know services or a site, and may set defaults that need them. It runs inside the write transaction: it may read the
 	// store, and must not write it or wait for anything.
 	Admit func(obj, old api.Object) field.ErrorList
+	// Nodes reaches the agents of live Allocations; by default there are none.
+	Nodes Nodes
 	// Now tells the time that ages are counted from; time.Now by default.
 	Now func() time.Time
 }
@@ -46,6 +48,7 @@ type Server struct {
 	store   *store.Store
 	log     *slog.Logger
 	openapi openapiDocument
+	scraper *scraper
 	handler http.Handler
 }
 
@@ -63,10 +66,15 @@ func New(opts Options) *Server {
 	if opts.Admit == nil {
 		opts.Admit = func(_, _ api.Object) field.ErrorList { return nil }
 	}
+	if opts.Nodes == nil {
+		opts.Nodes = noNodes{}
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	s := &Server{opts: opts, store: opts.Store, log: opts.Log, openapi: newOpenAPI(opts.Version)}
+	s := &Server{
+		opts: opts, store: opts.Store, log: opts.Log, openapi: newOpenAPI(opts.Version), scraper: newScraper(opts.Nodes, opts.Registry),
+	}
 	s.handler = s.guard(s.routes())
 	return s
 }
@@ -79,6 +87,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	s.routeHealth(mux)
 	s.routeDiscovery(mux)
+	s.routeNodes(mux)
 	for i := range resources {
 		s.routeResource(mux, &resources[i])
 	}

@@ -79,6 +79,12 @@ func shutdownWithin(hs *http.Server, limit time.Duration) bool {
 	return hs.Shutdown(ctx) == nil
 }
 
+// Activity tells how many requests were answered so far, and how many are being served and are waiting.
+func (s *Server) Activity() (answered int64, running, waiting int) {
+	running, waiting = s.queue.counts()
+	return s.answered.Load(), running, waiting
+}
+
 // countAnswer counts an answered request and crashes after the one Faults.CrashAfter names: once its answer has left
 // where the connection is Serve's, at once elsewhere.
 func (s *Server) countAnswer(ctx context.Context) {

@@ -23,11 +23,13 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
@@ -75,6 +77,7 @@ type Store struct {
 	homeID string
 
 	writing sync.Mutex // one write transaction at a time, until it is published
+	commits atomic.Int64
 
 	mu        sync.RWMutex // guards what follows
 	published uint64       // the version that rows and owned show
@@ -141,7 +144,18 @@ func Open(path string, opts Options) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("load store %s: %w", path, err), db.Close())
 	}
+	s.dropPages()
 	return s, nil
+}
+
+// dropPages tells the kernel that what was read for the rows is not needed soon. The pages stay in its cache, and are no part of what
+// this process is said to use: 400 MB with 100,000 runs, on login nodes that count them. What cannot be dropped stays.
+func (s *Store) dropPages() {
+	info, err := os.Stat(s.db.Path())
+	if err != nil {
+		return
+	}
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, s.db.Info().Data, uintptr(info.Size()), unix.MADV_DONTNEED)
 }
 
 // mappedSize is address space set aside for the file. To map more, a write has to wait for all readers, and one of them

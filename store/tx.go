@@ -60,6 +60,7 @@ func (s *Store) Update(ctx context.Context, write func(*Tx) error) error {
 	if err != nil {
 		return err
 	}
+	s.commits.Add(1)
 	s.publish(tx)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -62,6 +63,18 @@ type StatusError struct {
 var _ error = (*StatusError)(nil)
 
 func (e *StatusError) Error() string { return fmt.Sprintf("HTTP %d: %.600s", e.Code, e.Text) }
+
+// Open sends a request to an agent and returns its answer as it is, of whatever status. The caller closes its body. Of the
+// header, only what is given is sent, and the token.
+func (c *Client) Open(ctx context.Context, method, host, path string, header http.Header, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+host+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	maps.Copy(req.Header, header)
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	return c.http.Do(req)
+}
 
 // Call sends a request to an agent and decodes its answer into out, when there is one. An answer other than 200 is an
 // error with what the agent said.

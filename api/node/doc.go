@@ -187,6 +187,8 @@ type OrderStatus struct {
 	CacheReset string `json:"cacheReset,omitempty"`
 	// Findings are the known failures that the logs of the attempt tell of.
 	Findings []api.LogFinding `json:"findings,omitempty"`
+	// Logs is what the attempt's log collector brought together.
+	Logs *api.LogSummary `json:"logs,omitempty"`
 	// Done: nothing more will be written to the attempt's folder.
 	Done bool `json:"done"`
 }

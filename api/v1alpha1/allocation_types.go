@@ -114,6 +114,8 @@ type AllocationStatus struct {
 	Pushgateway string `json:"pushgateway,omitempty"`
 	// Failure says why a Failed or Lost Allocation is so.
 	Failure *Outcome `json:"failure,omitempty"`
+	// Findings are the known failures that the logs of a job that failed tell of.
+	Findings []LogFinding `json:"findings,omitempty"`
 	// Conditions tell the story: stable reasons, what was seen, the next step.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }

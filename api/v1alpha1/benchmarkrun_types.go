@@ -224,12 +224,16 @@ type StartPushgatewaySpec struct {
 // Collector brings logs together.
 type Collector string
 
-// CollectorTailer merges the raw logs of all nodes.
-const CollectorTailer Collector = "tailer"
+const (
+	// CollectorTailer merges the raw logs of all nodes, while the run goes on and at its end.
+	CollectorTailer Collector = "tailer"
+	// CollectorForward does what the tailer does, and sends every line to a log service too.
+	CollectorForward Collector = "forward"
+)
 
 // LoggingSpec says how the logs of all nodes are brought together.
 type LoggingSpec struct {
-	// Type of the collector: `tailer`.
+	// Type of the collector: `tailer` or `forward`.
 	Type Collector `json:"type,omitempty"`
 	// JSONL writes the aggregated JSON lines file; on by default.
 	JSONL *bool `json:"jsonl,omitempty"`
@@ -237,6 +241,56 @@ type LoggingSpec struct {
 	FlushInterval metav1.Duration `json:"flushInterval,omitzero"`
 	// Outputs names the files.
 	Outputs LogOutputs `json:"outputs,omitzero"`
+	// Compress makes the files of a finished run gzip ones, whose names end in .gz.
+	Compress bool `json:"compress,omitempty"`
+	// Forward says where lines are sent to, for type `forward`.
+	Forward *ForwardSpec `json:"forward,omitempty"`
+	// Rules of one's own, which find failures in logs. They come before the built-in ones; one of the same name takes its place.
+	Rules []LogRule `json:"rules,omitempty"`
+}
+
+// ForwardFormat is how a log service wants its lines.
+type ForwardFormat string
+
+const (
+	// ForwardLoki is Loki's push API.
+	ForwardLoki ForwardFormat = "loki"
+	// ForwardElasticsearch is the bulk API of Elasticsearch and OpenSearch.
+	ForwardElasticsearch ForwardFormat = "elasticsearch"
+	// ForwardFluentBit is the HTTP input of Fluent Bit.
+	ForwardFluentBit ForwardFormat = "fluentbit"
+)
+
+// ForwardSpec says where lines are sent to. A service that cannot be reached is a warning in the log, never a failure; lines that it
+// does not take in time are dropped and counted.
+type ForwardSpec struct {
+	// URL of the service, such as http://loki:3100. Without a path the format's own is taken: /loki/api/v1/push, /benchd/_bulk, /benchd.
+	URL string `json:"url"`
+	// Format is `loki`, `elasticsearch` or `fluentbit`.
+	Format ForwardFormat `json:"format"`
+	// Labels are sent with every line, beside run, node, component and stream.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// LogRule finds a known failure in logs.
+type LogRule struct {
+	// Name is a stable word in CamelCase, such as CUDAOutOfMemory; it is the reason of a failure that the rule explains.
+	Name string `json:"name"`
+	// Patterns are regular expressions (Go's, RE2); a line that one of them matches is found.
+	Patterns []string `json:"patterns"`
+	// Components whose lines are looked at: server, client, monitor, agent (benchd's own), job (what the batch script prints); all but
+	// agent when none is named.
+	Components []string `json:"components,omitempty"`
+	// Stream is out or err; both when it is not set.
+	Stream string `json:"stream,omitempty"`
+	// Severity is error or warning; error when it is not set.
+	Severity string `json:"severity,omitempty"`
+	// Class says who is to blame when a server fails with such a line among its last ones: User ends the run, Service and Infrastructure
+	// repeat it. A rule without a class explains no failure.
+	Class FailureClass `json:"class,omitempty"`
+	// Meaning says in a sentence what happened, NextStep what to do about it.
+	Meaning  string `json:"meaning"`
+	NextStep string `json:"nextStep"`
 }
 
 // LogOutputs names the log files in a run's logs folder.
@@ -391,8 +445,29 @@ type Attempt struct {
 	ClockUncertainty map[string]float64 `json:"clockUncertainty,omitempty"`
 	// Findings are the known failures that the attempt's logs tell of.
 	Findings []LogFinding `json:"findings,omitempty"`
+	// Logs is what the attempt's log collector brought together.
+	Logs *LogSummary `json:"logs,omitempty"`
 	// Outcome of the attempt, written once.
 	Outcome *Outcome `json:"outcome,omitempty"`
+}
+
+// LogSummary says what a log collector brought together.
+type LogSummary struct {
+	// Lines of both streams, StderrLines of standard error, Bytes of all files before compression.
+	Lines       int64 `json:"lines"`
+	StderrLines int64 `json:"stderrLines"`
+	Bytes       int64 `json:"bytes"`
+	// Nodes, Components and Levels count lines; a line whose level is not known counts to none.
+	Nodes      map[string]int64 `json:"nodes,omitempty"`
+	Components map[string]int64 `json:"components,omitempty"`
+	Levels     map[string]int64 `json:"levels,omitempty"`
+	// Duration from the first line to the last one.
+	Duration metav1.Duration `json:"duration,omitzero"`
+	// Files that were written.
+	Files int32 `json:"files"`
+	// Forwarded lines were taken by the log service, Dropped ones were not.
+	Forwarded int64 `json:"forwarded,omitempty"`
+	Dropped   int64 `json:"dropped,omitempty"`
 }
 
 // LogFinding is a known failure that lines of a log tell of.
@@ -458,6 +533,14 @@ type Summary struct {
 	Saturated    bool     `json:"saturated,omitempty"`
 	// QueueMean is how long requests waited in the server's queue on average, as it tells itself; 0 where none does.
 	QueueMean float64 `json:"queueMean,omitempty"`
+	// KVCacheUsage is the mean share of the KV cache in use, of the server whose is fullest, Preemptions the requests that all of them
+	// put off for it; nil where servers do not tell.
+	KVCacheUsage *float64 `json:"kvCacheUsage,omitempty"`
+	Preemptions  *float64 `json:"preemptions,omitempty"`
+	// GPUUtilization is the mean over the GPUs of the server nodes, in percent; JoulesPerOutputToken what they used for a token; nil
+	// where they do not tell.
+	GPUUtilization       *float64 `json:"gpuUtilization,omitempty"`
+	JoulesPerOutputToken *float64 `json:"joulesPerOutputToken,omitempty"`
 	// Verdict is Valid, Suspect or Invalid, VerdictReasons say why it is not Valid.
 	Verdict        string   `json:"verdict,omitempty"`
 	VerdictReasons []string `json:"verdictReasons,omitempty"`

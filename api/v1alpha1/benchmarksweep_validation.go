@@ -46,6 +46,7 @@ func validateSweepSpec(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 	errs = append(errs, oneOf(s.FailurePolicy.Action, at.Child("failurePolicy", "action"), FailureContinue, FailureStop, FailureStopPoint)...)
 	errs = append(errs, validateRange(int64(s.FailurePolicy.After), 1, MaxSweepRuns, at.Child("failurePolicy", "after"))...)
 	errs = append(errs, validateRange(int64(s.Priority), -1000, 1000, at.Child("priority"))...)
+	errs = append(errs, validateLabels(s.Template.Labels, at.Child("template", "labels"))...)
 	errs = append(errs, validateSharing(&s.Sharing, at.Child("sharing"))...)
 	errs = append(errs, validateSweepLimits(&s.Limits, at.Child("limits"))...)
 	errs = append(errs, validateParameters(s, at)...)
@@ -197,6 +198,9 @@ func validateStrategy(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 	}
 	if s.Strategy != StrategyList {
 		total += len(s.Include)
+	}
+	if s.Strategy == StrategySearch && s.Search != nil {
+		total *= int(max(1, min(s.Search.MaxTrials, MaxSweepRuns)))
 	}
 	if total *= int(max(1, min(s.Repeats, MaxSweepRuns))); total > MaxSweepRuns {
 		errs = append(errs, field.Invalid(at.Child("parameters"), total, fmt.Sprintf("are more than %d runs: leave values out, or make several sweeps", MaxSweepRuns)))

@@ -59,16 +59,23 @@ func validateImage(c *ContainerSpec, at *field.Path) field.ErrorList {
 	if c.Image == "" {
 		return errs // a template may name one; what is missing is found before the job is submitted
 	}
-	scheme, _, isReference := strings.Cut(c.Image, "://")
+	return append(errs, validateImageName(c.Image, c.Runtime, at.Child("image"))...)
+}
+
+func validateImageName(image string, runtime Runtime, at *field.Path) field.ErrorList {
+	scheme, _, isReference := strings.Cut(image, "://")
+	hint := ""
 	switch {
 	case isReference && scheme != "docker" && scheme != "oras" && scheme != "library" && scheme != "file":
-		errs = append(errs, field.Invalid(at.Child("image"), clip(c.Image), "use a path, or a reference such as docker://ollama/ollama:latest"))
-	case !isReference && !path.IsAbs(c.Image) && c.Runtime != RuntimePodman:
-		errs = append(errs, field.Invalid(at.Child("image"), clip(c.Image), "use an absolute path, for jobs run in folders of their own, or a reference such as docker://ollama/ollama:latest"))
-	case strings.HasPrefix(c.Image, "-"):
-		errs = append(errs, field.Invalid(at.Child("image"), clip(c.Image), "would be taken for an option"))
+		hint = "use a path, or a reference such as docker://ollama/ollama:latest"
+	case !isReference && !path.IsAbs(image) && runtime != RuntimePodman:
+		hint = "use an absolute path, for jobs run in folders of their own, or a reference such as docker://ollama/ollama:latest"
+	case strings.HasPrefix(image, "-"):
+		hint = "would be taken for an option"
+	default:
+		return nil
 	}
-	return errs
+	return field.ErrorList{field.Invalid(at, clip(image), hint)}
 }
 
 func validateBind(runtime Runtime, bind string, at *field.Path) field.ErrorList {

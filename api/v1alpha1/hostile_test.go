@@ -15,7 +15,8 @@ import (
 var free = map[string]string{
 	"spec.service.model": "", "spec.service.args[0]": "", "spec.service.config[a]": "", "spec.container.env[a]": "",
 	"spec.slurm.extraArgs[0]": "--constraint=",
-	"spec.monitoring.output":  "x", "spec.logging.outputs.stdout": "x", "spec.logging.outputs.stderr": "y", "spec.logging.outputs.aggregated": "z",
+	"spec.monitoring.output":  "x", "spec.monitoring.pushgateway.start.image": "/", "spec.logging.outputs.stdout": "x", "spec.logging.outputs.stderr": "y", "spec.logging.outputs.aggregated": "z",
+	"spec.logging.forward.labels[a]": "", "spec.logging.rules[0].meaning": "", "spec.logging.rules[0].nextStep": "", "spec.logging.rules[0].patterns[0]": "xy",
 	"spec.container.args[0]": "", "spec.container.image": "/", "spec.service.config": "x", "spec.service.endpoints[0]": "",
 	"spec.service.template.command[0]": "", "spec.service.template.env[a]": "", "spec.service.template.image": "",
 	"spec.service.template.model": "", "spec.service.template.summary": "", "spec.workload.load.trace.path": "/", "spec.workload.rest.body": "",

@@ -99,20 +99,26 @@ func validateMeta(obj Object) field.ErrorList {
 	if ns := obj.GetNamespace(); ns != "" && len(validation.IsDNS1123Label(ns)) > 0 {
 		errs = append(errs, field.Invalid(meta.Child("namespace"), clip(ns), "use at most 63 lower-case letters, digits and dashes"))
 	}
-	for key, value := range obj.GetLabels() {
-		for _, msg := range validation.IsQualifiedName(key) {
-			errs = append(errs, field.Invalid(meta.Child("labels"), clip(key), msg))
-		}
-		for _, msg := range validation.IsValidLabelValue(value) {
-			errs = append(errs, field.Invalid(meta.Child("labels").Key(key), clip(value), msg))
-		}
-	}
+	errs = append(errs, validateLabels(obj.GetLabels(), meta.Child("labels"))...)
 	size := 0
 	for key, value := range obj.GetAnnotations() {
 		size += len(key) + len(value)
 	}
 	if size > 256<<10 {
 		errs = append(errs, field.TooLong(meta.Child("annotations"), "", 256<<10))
+	}
+	return errs
+}
+
+func validateLabels(labels map[string]string, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for key, value := range labels {
+		for _, msg := range validation.IsQualifiedName(key) {
+			errs = append(errs, field.Invalid(at, clip(key), msg))
+		}
+		for _, msg := range validation.IsValidLabelValue(value) {
+			errs = append(errs, field.Invalid(at.Key(key), clip(value), msg))
+		}
 	}
 	return errs
 }
@@ -180,7 +186,7 @@ func validateRunSpec(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	errs = append(errs, validateContainer(&s.Container, at.Child("container"))...)
 	errs = append(errs, ValidateWorkload(&s.Workload, at.Child("workload"))...)
 	errs = append(errs, validateVerdict(&s.Verdict, at.Child("verdict"))...)
-	errs = append(errs, validateMonitoring(&s.Monitoring, at.Child("monitoring"))...)
+	errs = append(errs, validateMonitoring(&s.Monitoring, s.Container.Runtime, at.Child("monitoring"))...)
 	errs = append(errs, validateLogging(&s.Logging, at.Child("logging"))...)
 	errs = append(errs, validateTimeouts(&s.Timeouts, at.Child("timeouts"))...)
 	if limit := *s.BackoffLimit; limit < 0 || limit > 100 {
@@ -328,7 +334,7 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
+func validateMonitoring(m *MonitoringSpec, runtime Runtime, at *field.Path) field.ErrorList {
 	errs := validateDuration(m.Interval, 100*time.Millisecond, time.Hour, at.Child("interval"))
 	if p := m.Pushgateway; p != nil {
 		to := at.Child("pushgateway")
@@ -338,6 +344,9 @@ func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Forbidden(to.Child("url"), "a Pushgateway is started, and tells its address itself: leave out url, or start"))
 		case p.Start != nil:
 			errs = append(errs, validateRange(int64(p.Start.Port), 1024, 65535, to.Child("start", "port"))...)
+			if p.Start.Image != "" {
+				errs = append(errs, validateImageName(p.Start.Image, runtime, to.Child("start", "image"))...)
+			}
 		case p.URL == "":
 			errs = append(errs, field.Required(to.Child("url"), "say where the Pushgateway is, such as http://mel2109:9091, or have one started by start: {}"))
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
@@ -348,26 +357,6 @@ func validateMonitoring(m *MonitoringSpec, at *field.Path) field.ErrorList {
 		errs = append(errs, validateDuration(p.Interval, time.Second, time.Hour, to.Child("interval"))...)
 	}
 	return append(errs, validateFileName(m.Output, at.Child("output"))...)
-}
-
-func validateLogging(l *LoggingSpec, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if l.Type != CollectorTailer {
-		errs = append(errs, field.NotSupported(at.Child("type"), clip(l.Type), []Collector{CollectorTailer}))
-	}
-	errs = append(errs, validateDuration(l.FlushInterval, 100*time.Millisecond, time.Hour, at.Child("flushInterval"))...)
-	outputs := at.Child("outputs")
-	seen := map[string]bool{}
-	for _, f := range []struct{ name, value string }{
-		{"stdout", l.Outputs.Stdout}, {"stderr", l.Outputs.Stderr}, {"aggregated", l.Outputs.Aggregated},
-	} {
-		errs = append(errs, validateFileName(f.value, outputs.Child(f.name))...)
-		if seen[f.value] {
-			errs = append(errs, field.Duplicate(outputs.Child(f.name), f.value))
-		}
-		seen[f.value] = true
-	}
-	return errs
 }
 
 func validateTimeouts(t *TimeoutsSpec, at *field.Path) field.ErrorList {

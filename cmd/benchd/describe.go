@@ -130,6 +130,16 @@ func describeRun(p func(string, ...any), run *api.BenchmarkRun) {
 			}
 			p("  %s\t%s  %s", phase.Phase, phase.Since.Format(time.TimeOnly), took)
 		}
+		if l := a.Logs; l != nil {
+			p("  logs\t%s", logLine(l))
+		}
+		for _, f := range a.Findings {
+			p("  %s\t%s", f.Severity, findingLine(f))
+			p("\tnext: %s", f.NextStep)
+			for _, line := range f.Lines[:min(1, len(f.Lines))] {
+				p("\t> %s", line)
+			}
+		}
 		if a.ReadyToFirstRequest > 0 {
 			p("  ready to first request\t%.2f s", a.ReadyToFirstRequest)
 		}
@@ -175,6 +185,10 @@ func describeAllocation(p func(string, ...any), a *api.Allocation) {
 	if f := st.Failure; f != nil {
 		p("Failure:\t%s %s: %s", f.Class, f.Reason, f.Message)
 	}
+	for _, f := range st.Findings {
+		p("Found:\t%s %s", f.Severity, findingLine(f))
+		p("\tnext: %s", f.NextStep)
+	}
 	describeConditions(p, st.Conditions)
 }
 
@@ -198,6 +212,26 @@ func describeConditions(p func(string, ...any), conditions []metav1.Condition) {
 	for _, c := range conditions {
 		p("  %s\t%s  %s  %s", c.Type, c.Status, c.Reason, c.Message)
 	}
+}
+
+// findingLine says what a rule found in the logs, and where.
+func findingLine(f api.LogFinding) string {
+	where := strings.TrimPrefix(f.Node+" "+f.Component, " ")
+	return fmt.Sprintf("%s (%s, %s, %d lines): %s", f.Rule, where, f.At.Format(time.TimeOnly), f.Count, f.Meaning)
+}
+
+// logLine says what a log collector brought together.
+func logLine(l *api.LogSummary) string {
+	line := fmt.Sprintf("%d lines of %d nodes, %d of standard error", l.Lines, len(l.Nodes), l.StderrLines)
+	for _, level := range []string{"warning", "error", "fatal"} {
+		if n := l.Levels[level]; n > 0 {
+			line += fmt.Sprintf(", %d %s", n, level)
+		}
+	}
+	if l.Forwarded > 0 || l.Dropped > 0 {
+		line += fmt.Sprintf("; %d sent to the log service, %d dropped", l.Forwarded, l.Dropped)
+	}
+	return line
 }
 
 func orNone(s string) string {

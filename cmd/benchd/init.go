@@ -15,7 +15,7 @@ import (
 )
 
 func newInitCommand(o *options) *cobra.Command {
-	var deploy bool
+	var deploy, monitoring bool
 	cmd := &cobra.Command{
 		Use:   "init [FOLDER]",
 		Short: "Write a folder to start from: a cluster, a first run, samples for this site",
@@ -24,20 +24,29 @@ that works at once on this machine, and there is a sample for each service that 
 commands. Files that are there already are left as they are.
 
 With --deploy, write the files that keep a control plane up instead: a systemd user unit, a line for cron or scrontab, and a
-batch script for sites that kill daemons on login nodes.`,
-		Example: "  benchd init experiments && cd experiments && benchd run -f first-run.yaml\n  benchd init --deploy ~/benchd-deploy",
+batch script for sites that kill daemons on login nodes.
+
+With --monitoring, write the files that show metrics on a laptop instead: Prometheus, Grafana and dashboards, and a copy of the
+control plane's certificate and token.`,
+		Example: "  benchd init experiments && cd experiments && benchd run -f first-run.yaml\n  benchd init --deploy ~/benchd-deploy\n  benchd init --monitoring ~/benchd-monitoring",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			folder := "."
 			if len(args) > 0 {
 				folder = args[0]
 			}
+			if deploy && monitoring {
+				return exitError{exitInvalid, fmt.Errorf("--deploy and --monitoring write different files: give one of them")}
+			}
 			if deploy {
-				files, err := deployFiles()
+				files, err := embeddedFiles(starter.Deploy, starter.DeployFolder)
 				if err != nil {
 					return err
 				}
 				return writeStarter(say(cmd), folder, files)
+			}
+			if monitoring {
+				return writeMonitoring(cmd, o, folder)
 			}
 			dir, err := home.Locate(o.home)
 			if err != nil {
@@ -55,29 +64,81 @@ batch script for sites that kill daemons on login nodes.`,
 		},
 	}
 	cmd.Flags().BoolVar(&deploy, "deploy", false, "write the files that keep a control plane up")
+	cmd.Flags().BoolVar(&monitoring, "monitoring", false, "write the files that show metrics in Grafana")
 	return cmd
 }
 
-// deployFiles are the files that keep a control plane up.
-func deployFiles() ([]starterFile, error) {
-	entries, err := starter.Deploy.ReadDir(starter.DeployFolder)
+// embeddedFiles are the files of a folder of the binary, by their paths in it.
+func embeddedFiles(from fs.FS, folder string) ([]starterFile, error) {
+	var files []starterFile
+	err := fs.WalkDir(from, folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(from, path)
+		files = append(files, starterFile{name: strings.TrimPrefix(path, folder+"/"), text: string(text)})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the files: %w", err)
 	}
+	return files, nil
+}
+
+// writeMonitoring writes the files of Prometheus and Grafana, and what lets them in.
+func writeMonitoring(cmd *cobra.Command, o *options, folder string) error {
+	files, err := embeddedFiles(starter.Monitoring, starter.MonitoringFolder)
+	if err != nil {
+		return err
+	}
+	dir, err := home.Locate(o.home)
+	if err != nil {
+		return err
+	}
+	credentials, err := monitoringCredentials(string(dir))
+	if err != nil {
+		return err
+	}
+	if err := writeStarter(say(cmd), folder, append(files, credentials...)); err != nil {
+		return err
+	}
+	if len(credentials) == 0 {
+		say(cmd)("\nNext: put the control plane's tls.crt and token into %s. They are in %s once it was started with\n`benchd serve --listen HOST:PORT`; `benchd init --monitoring` copies them then.",
+			filepath.Join(folder, "credentials"), filepath.Join(string(dir), "tls"))
+		return nil
+	}
+	say(cmd)("\nNext: copy the folder to your laptop (scp -rp), open the tunnel (ssh -fN -L 8443:localhost:8443 %s) and run `docker compose up -d` in it;\nREADME.md has the commands.", hostName())
+	return nil
+}
+
+// monitoringCredentials are the files of the home that let Prometheus in; none where the control plane never listened with TLS.
+func monitoringCredentials(dir string) ([]starterFile, error) {
 	var files []starterFile
-	for _, e := range entries {
-		text, err := starter.Deploy.ReadFile(starter.DeployFolder + "/" + e.Name())
-		if err != nil {
-			return nil, fmt.Errorf("read the files: %w", err)
+	for _, name := range []string{"tls.crt", "token"} {
+		text, err := os.ReadFile(filepath.Join(dir, "tls", name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
 		}
-		files = append(files, starterFile{e.Name(), string(text)})
+		if err != nil {
+			return nil, fmt.Errorf("copy the control plane's credentials: %w", err)
+		}
+		files = append(files, starterFile{name: filepath.Join("credentials", name), text: string(text), private: true})
 	}
 	return files, nil
+}
+
+// hostName is this machine, as the user may know it.
+func hostName() string {
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "LOGIN"
 }
 
 // starterFile is a file of the folder.
 type starterFile struct {
 	name, text string
+	private    bool // for its owner alone, with its folder
 }
 
 // writeStarter writes what is not there yet, and says what was.
@@ -87,7 +148,14 @@ func writeStarter(say func(string, ...any), folder string, files []starterFile) 
 	}
 	for _, file := range files {
 		path := filepath.Join(folder, file.name)
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		fileMode, folderMode := fs.FileMode(0o644), fs.FileMode(0o755)
+		if file.private {
+			fileMode, folderMode = 0o600, 0o700
+		}
+		if err := os.MkdirAll(filepath.Dir(path), folderMode); err != nil {
+			return fmt.Errorf("make the folder: %w", err)
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 		if errors.Is(err, fs.ErrExist) {
 			say("%s was there and is left as it is", path)
 			continue
@@ -112,7 +180,7 @@ func starterFiles(site siteDefaults, dir string) ([]starterFile, error) {
 		if err != nil {
 			return fmt.Errorf("read the sample: %w", err)
 		}
-		files = append(files, starterFile{name, fit(string(text))})
+		files = append(files, starterFile{name: name, text: fit(string(text))})
 		return nil
 	}
 	err := errors.Join(
@@ -126,7 +194,7 @@ func starterFiles(site siteDefaults, dir string) ([]starterFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(files, starterFile{"README.md", starterReadme(samples)}), nil
+	return append(files, starterFile{name: "README.md", text: starterReadme(samples)}), nil
 }
 
 // starterServices are the services that can be run here: those whose program is on PATH, and the most used ones where there are

@@ -129,16 +129,16 @@ func (o *loadOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.rest.PromptTokens, "rest-prompt-tokens", "", "dotted path of the count of prompt tokens")
 	f.StringVar(&o.rest.OutputTokens, "rest-output-tokens", "", "dotted path of the count of output tokens")
 	f.StringVarP(&o.output, "output", "o", "", "folder for records and report, which must be new or empty (default: a new folder benchd-load-TIME)")
-	f.StringVar(&o.format, "format", "md", "what to print at the end: md, json, csv or none")
+	f.StringVar(&o.format, "format", "md", "what to print at the end: md, json, csv, html, vllm-json or none")
 	f.BoolVar(&o.recordsOnly, "records-only", false, "make no report; 'benchd report FOLDER --again DIR' makes it later")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not show progress")
 	_ = cmd.MarkFlagRequired("target") // the flag was just declared
 }
 
 func (o *loadOptions) run(cmd *cobra.Command) error {
-	name, known := formats[o.format]
-	if !known && o.format != "none" {
-		return exitError{exitInvalid, fmt.Errorf("format %q is not known: use md, json, csv or none", o.format)}
+	_, known := formats[o.format]
+	if !known && o.format != formatHTML && o.format != formatVLLM && o.format != "none" {
+		return exitError{exitInvalid, fmt.Errorf("format %q is not known: use md, json, csv, html, vllm-json or none", o.format)}
 	}
 	spec, err := o.spec()
 	if err != nil {
@@ -183,7 +183,11 @@ func (o *loadOptions) run(cmd *cobra.Command) error {
 		note(cmd)("records and report are in %s", folder)
 	}
 	if o.format != "none" && summary != nil {
-		if err := copyFile(cmd.OutOrStdout(), filepath.Join(folder, report.Dir, name)); err != nil {
+		data, err := reportAs(folder, filepath.Join(folder, report.Dir), o.format)
+		if err != nil {
+			return err
+		}
+		if _, err := cmd.OutOrStdout().Write(data); err != nil {
 			return err
 		}
 	}

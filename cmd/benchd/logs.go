@@ -1,15 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,31 +24,173 @@ import (
 )
 
 func newLogsCommand(o *options) *cobra.Command {
+	var f logFlags
 	var follow bool
 	cmd := &cobra.Command{
-		Use:   "logs RUN",
-		Short: "Show the logs of all nodes of a run, merged in the order of time",
-		Args:  cobra.RangeArgs(1, 2),
+		Use:   "logs RUN|allocation/NAME",
+		Short: "Show the logs of all nodes of a run or an Allocation, merged in the order of time",
+		Long: `Show the logs of all nodes, merged in the order of time. Of a finished run they are those of its start-up and of its own time; of a
+run that goes on, and of an Allocation, all that its job has written. A run that is named as one of the verbs below is meant by run/NAME.`,
+		Example: `  benchd logs my-run --level warning
+  benchd logs my-run -f --component server --grep 'throughput|preempt'
+  benchd logs allocation/my-run-1 --node mel2109 --since 5m`,
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			view, err := f.view(cmd.OutOrStdout())
+			if err != nil {
+				return err
+			}
 			c, err := connectRunning(cmd.Context(), o.home)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			_, names, err := objectArgs(args)
+			source, err := o.logsOf(cmd.Context(), c, args)
 			if err != nil {
 				return err
 			}
 			ctx, stop := withSignals(cmd.Context())
 			defer stop()
-			return showLogs(ctx, cmd, c, o.namespace, names[0], follow)
+			if err := source.show(ctx, view, follow); err != nil {
+				return err
+			}
+			if view.read == 0 {
+				note(cmd)("%s has no logs: %s", source.name, source.message)
+				return nil
+			}
+			return view.checkNode()
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines until the run has ended")
+	f.register(cmd)
+	cmd.AddCommand(newLogsValidateCommand(o), newLogsStatsCommand(o))
 	return cmd
 }
 
-func showLogs(ctx context.Context, cmd *cobra.Command, c *client.Client, namespace, name string, follow bool) error {
+// logFlags choose lines and how they are printed.
+type logFlags struct {
+	node, component, level, since, grep, stream string
+	json                                        bool
+}
+
+func (f *logFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.node, "node", "", "only lines of this node")
+	flags.StringVar(&f.component, "component", "", "only lines of this component: "+strings.Join(logs.Components, ", ")+" (what the batch script prints)")
+	flags.StringVar(&f.level, "level", "", "only lines of this level or a worse one: debug, info, warning, error, fatal")
+	flags.StringVar(&f.since, "since", "", "only lines from this time on: a duration before now (5m), or a time (14:30, 2026-01-31T14:30:00Z)")
+	flags.StringVar(&f.grep, "grep", "", "only lines that match this regular expression")
+	flags.StringVar(&f.stream, "stream", "", "only lines of standard output (out) or standard error (err)")
+	flags.BoolVar(&f.json, "json", false, "print lines as JSON objects")
+}
+
+// view reads the flags. Each value that means nothing is an error that says what would.
+func (f *logFlags) view(out io.Writer) (*logView, error) {
+	v := &logView{out: out, json: f.json, nodes: map[string]bool{}}
+	wrong := func(flag string, err error) (*logView, error) {
+		return nil, exitError{exitInvalid, fmt.Errorf("--%s: %w", flag, err)}
+	}
+	var err error
+	v.filter = logs.Filter{Node: f.node, Component: f.component, Stream: f.stream}
+	if f.component != "" && !slices.Contains(logs.Components, f.component) {
+		return wrong("component", fmt.Errorf("%q is not known: use one of %s", f.component, strings.Join(logs.Components, ", ")))
+	}
+	if f.stream != "" && f.stream != "out" && f.stream != "err" {
+		return wrong("stream", fmt.Errorf("%q is not known: use out or err", f.stream))
+	}
+	if f.level != "" {
+		if v.filter.Level, err = logs.ParseLevel(f.level); err != nil {
+			return wrong("level", err)
+		}
+	}
+	if f.since != "" {
+		if v.filter.Since, err = logs.ParseSince(f.since, time.Now()); err != nil {
+			return wrong("since", err)
+		}
+	}
+	if f.grep != "" {
+		if v.filter.Grep, err = regexp.Compile(f.grep); err != nil {
+			return wrong("grep", err)
+		}
+	}
+	v.all = v.filter == logs.Filter{} && !f.json
+	return v, nil
+}
+
+// logView prints the lines that are wanted.
+type logView struct {
+	out    io.Writer
+	filter logs.Filter
+	json   bool
+	all    bool // every line as it stands
+	read   int64
+	nodes  map[string]bool
+}
+
+func (v *logView) line(l *logs.Line) error {
+	v.read++
+	v.nodes[l.Node] = true
+	if !v.filter.Match(l) {
+		return nil
+	}
+	if v.json {
+		_, err := fmt.Fprintf(v.out, "%s\n", l.JSON())
+		return err
+	}
+	_, err := fmt.Fprintln(v.out, l.String())
+	return err
+}
+
+// checkNode tells of a node that has no logs at all: it was mistyped, or is another run's.
+func (v *logView) checkNode() error {
+	if v.filter.Node == "" || v.nodes[v.filter.Node] {
+		return nil
+	}
+	delete(v.nodes, "") // what the script prints
+	return exitError{exitInvalid, fmt.Errorf("--node: no line is of node %q: there are lines of %s", v.filter.Node, strings.Join(slices.Sorted(maps.Keys(v.nodes)), ", "))}
+}
+
+// logSource is a run or an Allocation whose logs are wanted.
+type logSource struct {
+	name    string
+	outputs logs.Outputs
+	// nodes is how many nodes it has.
+	nodes int
+	// finished: the merged files are final. ended: no more lines come. folder holds the raw logs; empty before there are any.
+	finished, ended bool
+	folder, message string
+	// look brings ended, folder and message up to date.
+	look func(ctx context.Context) error
+}
+
+// logsOf finds what the arguments name.
+func (o *options) logsOf(ctx context.Context, c *client.Client, args []string) (*logSource, error) {
+	kind, names, err := objectArgs(args)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) != 1 {
+		return nil, exitError{exitInvalid, errors.New("name the one run or Allocation whose logs are wanted")}
+	}
+	s := &logSource{name: word(kind) + " " + names[0]}
+	switch kind {
+	case api.KindBenchmarkRun:
+		s.look = func(ctx context.Context) error { return s.lookAtRun(ctx, c, o.namespace, names[0]) }
+	case api.KindAllocation:
+		s.look = func(ctx context.Context) error {
+			obj, err := c.Get(ctx, kind, o.namespace, names[0])
+			if err != nil {
+				return err
+			}
+			return s.lookAtAllocation(obj)
+		}
+	default:
+		return nil, exitError{exitInvalid, fmt.Errorf("a %s has no logs: name a run, or allocation/NAME", word(kind))}
+	}
+	return s, s.look(ctx)
+}
+
+func (s *logSource) lookAtRun(ctx context.Context, c *client.Client, namespace, name string) error {
 	run, err := getRun(ctx, c, namespace, name)
 	if err != nil {
 		return err
@@ -54,21 +198,75 @@ func showLogs(ctx context.Context, cmd *cobra.Command, c *client.Client, namespa
 	if len(run.Status.Attempts) == 0 {
 		return fmt.Errorf("run %s has no attempt yet: %s", name, run.Status.Message)
 	}
-	merged := filepath.Join(run.Status.Folder, "logs", run.Spec.Logging.Outputs.Stdout)
-	if node.Exists(merged) && run.Status.Phase.Terminal() {
-		return copyFile(cmd.OutOrStdout(), merged)
+	s.ended, s.message = run.Status.Phase.Terminal(), run.Status.Message
+	s.outputs = outputsIn(filepath.Join(run.Status.Folder, "logs"), &run.Spec.Logging)
+	s.finished = s.ended && (node.Exists(s.outputs.Stdout) || node.Exists(s.outputs.Stdout+".gz"))
+	s.nodes = nodesOf(&run.Spec)
+	attempt := run.Status.Attempts[len(run.Status.Attempts)-1]
+	if attempt.Allocation == "" || s.finished {
+		return nil
 	}
-	tail := &rawTail{out: cmd.OutOrStdout(), offsets: map[string]int64{}}
-	for {
-		if run, err = tail.look(ctx, c, namespace, name); err != nil {
-			return err
+	obj, err := c.Get(ctx, api.KindAllocation, run.Namespace, attempt.Allocation)
+	if err != nil {
+		return err
+	}
+	if a, ok := obj.(*api.Allocation); ok && a.Status.Folder != "" {
+		s.folder = rawLogs(a)
+	}
+	return nil
+}
+
+func (s *logSource) lookAtAllocation(obj api.Object) error {
+	a, ok := obj.(*api.Allocation)
+	if !ok {
+		return fmt.Errorf("%s is no Allocation", obj.GetName())
+	}
+	s.ended, s.message, s.nodes = a.Status.Phase.Terminal(), a.Status.Message, len(a.Status.Nodes)
+	if a.Status.Folder != "" {
+		s.folder = rawLogs(a)
+	}
+	return nil
+}
+
+// rawLogs is the folder of the raw logs of an Allocation's job.
+func rawLogs(a *api.Allocation) string { return filepath.Dir(node.Folder(a.Status.Folder).Output()) }
+
+// outputsIn are the merged files of a run.
+func outputsIn(dir string, l *api.LoggingSpec) logs.Outputs {
+	return logs.Outputs{
+		Stdout: filepath.Join(dir, l.Outputs.Stdout), Stderr: filepath.Join(dir, l.Outputs.Stderr), Aggregated: filepath.Join(dir, l.Outputs.Aggregated),
+	}
+}
+
+// nodesOf is how many nodes a run has at the least.
+func nodesOf(s *api.BenchmarkRunSpec) int {
+	sum := 0
+	for _, role := range []*int32{s.Nodes.Servers.Count, s.Nodes.Clients.Count, s.Nodes.Monitors.Count} {
+		if role != nil {
+			sum += int(*role)
 		}
-		ended := run.Status.Phase.Terminal()
-		switch {
-		case tail.lines == 0 && (ended || !follow):
-			note(cmd)("run %s has no logs: %s", name, run.Status.Message)
-			return nil
-		case ended || !follow:
+	}
+	return sum
+}
+
+// show prints what there is, and goes on with what comes if that is wanted.
+func (s *logSource) show(ctx context.Context, view *logView, follow bool) error {
+	if s.finished {
+		return s.showFinished(view)
+	}
+	var tail *rawTail
+	defer func() { tail.close() }()
+	for {
+		if s.folder != "" && (tail == nil || tail.folder != s.folder) {
+			tail.close()
+			tail = newRawTail(s.folder)
+		}
+		if tail != nil {
+			if err := tail.more(view.line); err != nil {
+				return err
+			}
+		}
+		if s.ended || !follow {
 			return nil
 		}
 		select {
@@ -76,37 +274,61 @@ func showLogs(ctx context.Context, cmd *cobra.Command, c *client.Client, namespa
 			return nil
 		case <-time.After(500 * time.Millisecond):
 		}
+		if err := s.look(ctx); err != nil {
+			return err
+		}
 	}
 }
 
-// look prints what is new in the logs of the run's current job, and returns the run as it was before that.
-func (t *rawTail) look(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkRun, error) {
-	run, err := getRun(ctx, c, namespace, name)
+func (s *logSource) showFinished(view *logView) error {
+	if !view.all {
+		return logs.ReadFinished(s.outputs, view.line)
+	}
+	f, err := logs.Open(s.outputs.Stdout)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	folder, err := rawLogs(ctx, c, run)
-	if err != nil || folder == "" {
-		return run, err
-	}
-	return run, t.more(folder)
+	n, err := io.Copy(view.out, f)
+	view.read += n
+	return errors.Join(err, f.Close())
 }
 
-// rawLogs is the folder of the raw logs of the run's current job.
-func rawLogs(ctx context.Context, c *client.Client, run *api.BenchmarkRun) (string, error) {
-	attempt := run.Status.Attempts[len(run.Status.Attempts)-1]
-	if attempt.Allocation == "" {
-		return "", nil
+// each hands on every line that there is now.
+func (s *logSource) each(do func(*logs.Line) error) error {
+	if s.finished {
+		return logs.ReadFinished(s.outputs, do)
 	}
-	obj, err := c.Get(ctx, api.KindAllocation, run.Namespace, attempt.Allocation)
-	if err != nil {
-		return "", err
+	if s.folder == "" {
+		return nil
 	}
-	a, ok := obj.(*api.Allocation)
-	if !ok || a.Status.Folder == "" {
-		return "", nil
+	tail := newRawTail(s.folder)
+	defer tail.close()
+	return tail.more(do)
+}
+
+// rawTail hands on what a job's logs have gained since it last looked, in the order of time within each look.
+type rawTail struct {
+	folder string
+	tail   *logs.Tail
+	script *logs.ScriptTail
+}
+
+func newRawTail(folder string) *rawTail {
+	return &rawTail{folder: folder, tail: logs.NewTail(folder), script: logs.NewScriptTail(filepath.Join(folder, logs.ScriptOutput))}
+}
+
+// more begins with what the batch script says: it is where a job that never came to its agents tells why.
+func (t *rawTail) more(do func(*logs.Line) error) error {
+	if err := t.script.Next(do); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return filepath.Dir(node.Folder(a.Status.Folder).Logs("x")), nil
+	return t.tail.Next(do)
+}
+
+func (t *rawTail) close() {
+	if t != nil {
+		t.tail.Close()
+	}
 }
 
 func copyFile(out io.Writer, path string) error {
@@ -116,68 +338,4 @@ func copyFile(out io.Writer, path string) error {
 	}
 	_, err = io.Copy(out, f)
 	return errors.Join(err, f.Close())
-}
-
-// rawTail prints what raw logs have gained since it last looked, in the order of time within each look.
-type rawTail struct {
-	out     io.Writer
-	offsets map[string]int64
-	lines   int
-}
-
-func (t *rawTail) more(folder string) error {
-	paths, err := filepath.Glob(filepath.Join(folder, "*", "*.log"))
-	if err != nil {
-		return err
-	}
-	// What the batch script says comes first: it is where a job that never came to its agents tells why.
-	if err := t.script(filepath.Join(folder, "job.out")); err != nil {
-		return err
-	}
-	var lines []logs.Line
-	for _, path := range paths {
-		found, offset, err := logs.ReadFrom(path, t.offsets[path])
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		t.offsets[path] = offset
-		lines = append(lines, found...)
-	}
-	slices.SortStableFunc(lines, func(a, b logs.Line) int { return a.At.Compare(b.At) })
-	for _, l := range lines {
-		t.lines++
-		if _, err := fmt.Fprintln(t.out, l.String()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *rawTail) script(path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Seek(t.offsets[path], io.SeekStart); err != nil {
-		return err
-	}
-	in := bufio.NewReader(f)
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return nil // the rest of the line is still being written
-		}
-		t.offsets[path] += int64(len(line))
-		t.lines++
-		if _, err := fmt.Fprintf(t.out, "[job] %s", line); err != nil {
-			return err
-		}
-	}
 }

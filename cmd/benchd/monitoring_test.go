@@ -1,143 +1,344 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
-	"github.com/benchd/benchd/node/monitor"
-	"github.com/benchd/benchd/report"
+	"github.com/benchd/benchd/config/monitoring/dashboards"
+	"github.com/benchd/benchd/home"
 )
 
-// needProgram skips a test whose program is not here; in CI it fails.
-func needProgram(t *testing.T, names ...string) string {
+// needPrograms skips a test whose programs are not here, but not in CI, which installs them (hack/install-packages).
+func needPrograms(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
+		if _, err := exec.LookPath(name); err == nil {
+			continue
 		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("none of %s is on PATH: hack/install-packages brings it", strings.Join(names, ", "))
-	}
-	t.Skipf("left out: none of %s is on PATH", strings.Join(names, ", "))
-	return ""
-}
-
-// A job starts its own Pushgateway on its monitor node, tells its address, and pushes what every node samples and what clients
-// measure. When the job has ended, nothing of it runs.
-func TestPushgatewayOfAJob(t *testing.T) {
-	needProgram(t, "pushgateway", "prometheus-pushgateway")
-	t.Parallel()
-	p := newPlane(t).ready()
-	p.create(newRun("pushing", func(s *api.BenchmarkRunSpec) {
-		s.Nodes.Servers.Count, s.Nodes.Clients.Count, s.Nodes.Monitors.Count = count(1), count(1), count(1)
-		s.Workload.Duration = seconds(20)
-		s.Monitoring.Pushgateway = &api.PushgatewaySpec{Start: &api.StartPushgatewaySpec{Port: 29091}}
-		s.Monitoring.Pushgateway.Interval.Duration = time.Second
-	}))
-	p.until("pushing", time.Minute, api.RunExecuting)
-	address := ""
-	p.eventually(30*time.Second, "the gateway's address is told", func(ctx context.Context) (bool, string) {
-		obj, err := p.api.Get(ctx, api.KindAllocation, "default", p.run("pushing").Status.AllocationRef.Name)
-		if err != nil {
-			return false, err.Error()
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is not on PATH: hack/install-packages installs it", name)
 		}
-		a, ok := obj.(*api.Allocation)
-		if ok {
-			address = a.Status.Pushgateway
-		}
-		return address != "", "nothing yet"
-	})
-	p.eventually(30*time.Second, "all nodes push", func(context.Context) (bool, string) {
-		page, err := fetch(address + "/metrics")
-		if err != nil {
-			return false, err.Error()
-		}
-		for _, want := range []string{
-			`benchd_node_cpu_percent{instance="node001"`, `benchd_node_cpu_percent{instance="node002"`, `benchd_node_cpu_percent{instance="node003"`,
-			`benchd_role_memory_bytes{instance="node001",job="benchd-pushing-1",node="node001",role="server"}`,
-			`benchd_server_requests_running{instance="node001",job="benchd-pushing-1",node="node001",server="dummy-0"}`, `dummy_workload_running{instance="node002"`,
-		} {
-			if !strings.Contains(page, want) {
-				return false, want + " is not there"
-			}
-		}
-		return true, ""
-	})
-	p.until("pushing", time.Minute, api.RunCompleted)
-	p.eventually(30*time.Second, "the gateway has ended", func(context.Context) (bool, string) {
-		_, err := fetch(address + "/metrics")
-		return err != nil, "it answers still"
-	})
-	folder := p.run("pushing").Status.Folder
-	if err := monitor.Read(filepath.Join(folder, "metrics", "benchmark_metrics.csv"), func([]string, monitor.Sample) error { return nil }); err != nil {
-		t.Error(err)
+		t.Skipf("left out: %s is not on PATH (hack/install-packages installs it)", name)
 	}
 }
 
-func fetch(url string) (string, error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	page, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("HTTP %d: %s", resp.StatusCode, page)
-	}
-	return string(page), err
-}
-
-// What is sampled stands in the report: each node's CPU and memory, the roles, what servers tell; and the two sides agree.
-func TestSamplesInTheReport(t *testing.T) {
-	t.Parallel()
-	p := newPlane(t).ready()
-	p.create(newRun("sampled", func(s *api.BenchmarkRunSpec) {
-		s.Nodes.Servers.Count, s.Nodes.Clients.Count = count(2), count(1)
-		s.Workload.Load.ClientsPerNode, s.Workload.Duration = 8, seconds(12)
-		s.Service.Config = map[string]any{"ttft": "100ms", "itl": "10ms"}
-	}))
-	p.until("sampled", time.Minute, api.RunCompleted)
-	sum, err := report.ReadSummary(filepath.Join(p.run("sampled").Status.Folder, report.Dir, report.SummaryJSON))
+// newListeningPlane starts a control plane that listens with TLS too.
+func newListeningPlane(t *testing.T, env ...string) (*plane, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "bh")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := sum.Resources
-	if r == nil || len(r.PerNode) != 3 || len(r.PerServer) != 2 || r.Energy != nil {
-		t.Fatalf("resources: %+v", r)
+	address := freeAddress(t)
+	p := &plane{t: t, home: home.Dir(dir), binary: testBinary(t), env: env, args: []string{"--listen", address}}
+	p.cleanUp()
+	p.start()
+	return p.ready(), address
+}
+
+// background starts a program that the test ends, by its own process, and returns what it says.
+func background(t *testing.T, name string, args ...string) (*exec.Cmd, *lockedBuffer) {
+	t.Helper()
+	cmd, said := exec.Command(name, args...), &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	tokens := 0.0
-	for name, server := range r.PerServer {
-		if server.Running == nil || server.Running.Mean < 2 || server.Running.Mean > 6 || server.OutputTokens == nil {
-			t.Errorf("%s: %+v", name, server)
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = cmd.Wait()                          // as it was told to
+		if t.Failed() {
+			t.Logf("%s said:\n%s", filepath.Base(name), said)
+		}
+	})
+	return cmd, said
+}
+
+// onePage scrapes all nodes as one target, as docs/monitoring.md has it for those who cannot use service discovery.
+const onePage = `
+  - job_name: benchd-all-nodes
+    honor_labels: true
+    metrics_path: /metrics/nodes
+    scheme: https
+    authorization: {type: Bearer, credentials_file: credentials/token}
+    tls_config: {ca_file: credentials/tls.crt}
+    static_configs:
+      - targets: [localhost:8443]
+`
+
+// prometheusServer is a real Prometheus of the test.
+type prometheusServer struct {
+	t   *testing.T
+	p   *plane
+	url string
+}
+
+// newPrometheus starts one with the files that benchd writes, changed only in addresses, in the interval, and by a fixture of what
+// agents on other machines tell: GPUs, and an engine's own figures.
+func newPrometheus(t *testing.T, p *plane, address string, fixture string) *prometheusServer {
+	t.Helper()
+	folder := t.TempDir()
+	if out, err := exec.Command(p.binary, "init", "--monitoring", folder, "--home", string(p.home)).CombinedOutput(); err != nil {
+		t.Fatalf("write the files: %v\n%s", err, out)
+	}
+	path := filepath.Join(folder, "prometheus.yml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := strings.NewReplacer("localhost:8443", address, "15s", "1s", "10s", "1s").Replace(string(text))
+	config += fmt.Sprintf("\n  - job_name: fixture\n    honor_labels: true\n    static_configs:\n      - targets: [%q]\n", fixture)
+	config += strings.ReplaceAll(onePage, "localhost:8443", address)
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("promtool", "check", "config", path).CombinedOutput(); err != nil {
+		t.Fatalf("promtool: %v\n%s", err, out)
+	}
+	s := &prometheusServer{t, p, "http://" + freeAddress(t)}
+	background(t, "prometheus", "--config.file="+path, "--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+strings.TrimPrefix(s.url, "http://"))
+	p.eventually(20*time.Second, "Prometheus is ready", func(ctx context.Context) (bool, string) {
+		code, body := fetch(ctx, t, s.url+"/-/ready")
+		return code == http.StatusOK, body
+	})
+	return s
+}
+
+// fetch gets a URL; a code of 0 means that nobody answered.
+func fetch(ctx context.Context, t *testing.T, from string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(body)
+}
+
+// ask asks a question, and says how many answers there are to it.
+func (s *prometheusServer) ask(ctx context.Context, query string) (answers int, seen string, err error) {
+	code, body := fetch(ctx, s.t, s.url+"/api/v1/query?query="+url.QueryEscape(query))
+	var answer struct {
+		Error string
+		Data  struct{ Result []json.RawMessage }
+	}
+	if code == 0 {
+		return 0, body, nil
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		return 0, body, err
+	}
+	if code != http.StatusOK {
+		return 0, body, errors.New(answer.Error)
+	}
+	return len(answer.Data.Result), body, nil
+}
+
+// panelQuery is a question of a dashboard, with where it stands.
+type panelQuery struct{ where, expr string }
+
+// queriesOf reads the questions out of a dashboard, with Grafana's own variables replaced.
+func queriesOf(t *testing.T, file string, data []byte) []panelQuery {
+	t.Helper()
+	var d struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(data, &d); err != nil {
+		t.Fatal(err)
+	}
+	var all []panelQuery
+	for _, panel := range d.Panels {
+		if len(panel.Targets) == 0 {
+			t.Errorf("%s: %s asks nothing", file, panel.Title)
+		}
+		for _, target := range panel.Targets {
+			expr := strings.NewReplacer("$__rate_interval", "5s", "$__range", "1m", "$service", "dummy").Replace(target.Expr)
+			all = append(all, panelQuery{file + ": " + panel.Title, regexp.MustCompile(`\$(allocation|run|node)`).ReplaceAllString(expr, ".*")})
+		}
+	}
+	return all
+}
+
+func encoded(t *testing.T, d *dashboards.Builder) []byte {
+	t.Helper()
+	data, err := dashboards.Encode(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// contract serves what agents tell that this machine has none of, or that a simulated server does not have: a fixture. Counters go up.
+func contract(t *testing.T, runName string) string {
+	t.Helper()
+	var text bytes.Buffer
+	for family, labels := range map[string]string{
+		"gpu_utilization_percent": `gpu="0"`, "gpu_memory_used_bytes": `gpu="0"`, "gpu_memory_total_bytes": `gpu="0"`, "gpu_power_watts": `gpu="0"`,
+		"gpu_energy_joules_total": `gpu="0"`, "gpu_temperature_celsius": `gpu="0"`, "gpu_sm_clock_mhz": `gpu="0"`, "gpu_throttled": `gpu="0"`,
+		"gpu_ecc_errors_total": `gpu="0"`, "gpu_xid_errors_total": `gpu="0"`,
+		"server_prefix_cache_queries_total": `server="dummy-0"`, "server_prefix_cache_hits_total": `server="dummy-0"`,
+	} {
+		fmt.Fprintf(&text, "benchd_%s{node=\"fixture\",namespace=\"default\",allocation=\"fixture\",run_name=%q,service=\"dummy\",%s} VALUE\n", family, runName, labels)
+	}
+	begun := time.Now()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.ReplaceAll(text.String(), "VALUE", fmt.Sprintf("%.3f", 1+time.Since(begun).Seconds())))
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// Every panel of every dashboard has an answer while a run is under way: the real Prometheus has scraped it as the shipped files say.
+func TestDashboardsHaveAnswers(t *testing.T) {
+	t.Parallel()
+	needPrograms(t, "prometheus", "promtool")
+	p, address := newListeningPlane(t)
+	prom := newPrometheus(t, p, address, contract(t, "shown"))
+	p.create(newRun("shown", func(s *api.BenchmarkRunSpec) {
+		s.Nodes.Clients.Count = count(2)
+		s.Workload.Duration = seconds(60) // it is cancelled below, and after a failure ends by itself
+	}))
+	p.until("shown", time.Minute, api.RunExecuting)
+
+	for name, d := range dashboards.Set() {
+		if name == "nodes.json" || name == "benchd.json" {
 			continue
 		}
-		tokens += *server.OutputTokens
-	}
-	if out := sum.OutputTokenThroughput * sum.MeasuredSeconds; tokens < 0.8*out || tokens > 1.2*out {
-		t.Errorf("servers tell of %.0f tokens, clients of %.0f", tokens, out)
-	}
-	for _, column := range []string{"cpu_percent", "memory_used_bytes", "server_cpu_percent", "server_memory_bytes", "dummy-0_requests_running"} {
-		if usage, known := r.PerNode["node001"].Metrics[column]; !known || usage.Mean <= 0 {
-			t.Errorf("node001: no %s: %+v", column, r.PerNode["node001"].Metrics)
+		for _, q := range queriesOf(t, name, encoded(t, d)) { // no such load here: it is enough that Prometheus can read them
+			if _, _, err := prom.ask(t.Context(), q.expr); err != nil {
+				t.Errorf("%s: %s: %v", q.where, q.expr, err)
+			}
 		}
 	}
-	if usage := r.PerNode["node003"].Metrics["client_cpu_percent"]; usage.Mean <= 0 {
-		t.Errorf("node003: client CPU %+v", usage)
+	prom.answers(append(panelsOfDummy(t),
+		panelQuery{"every node is scraped", `sum(up{job="benchd-nodes"}) == 3`},
+		panelQuery{"the control plane is scraped", `up{job="benchd"} == 1`},
+		panelQuery{"all nodes are on one page", `benchd_scrape_nodes{job="benchd-all-nodes",result="answered"} == 3`},
+		panelQuery{"metrics are told apart", `count(dummy_workload_running{job="benchd-nodes",run_name="shown",allocation="shown-1",cluster="embedded",namespace="default",service="dummy",roles=~".*client.*"} == 1) == 2`},
+		panelQuery{"and are the same on both ways", `count(dummy_requests_total) by (namespace, allocation, node, roles, run, run_name, service, cluster) == 2`},
+		panelQuery{"labels of metrics are kept", `absent({__name__=~".+",exported_node!=""})`},
+	)...)
+	prom.checkVariables(encoded(t, dashboards.Service("dummy", "Dummy Performance", true)), encoded(t, dashboards.Nodes()))
+	p.cancelRun("shown")
+	p.until("shown", time.Minute, api.RunCancelled)
+}
+
+// panelsOfDummy are the questions of all panels that a run of the simulated service has an answer to.
+func panelsOfDummy(t *testing.T) []panelQuery {
+	t.Helper()
+	all := queriesOf(t, "dummy.json", encoded(t, dashboards.Service("dummy", "Dummy Performance", true)))
+	for _, name := range []string{"nodes.json", "benchd.json"} {
+		all = append(all, queriesOf(t, name, encoded(t, dashboards.Set()[name]))...)
 	}
-	for _, reason := range sum.Verdict.Reasons {
-		if strings.Contains(reason, "servers") {
-			t.Errorf("the sides disagree: %s", reason)
+	return all
+}
+
+// answers waits until each question has an answer.
+func (s *prometheusServer) answers(questions ...panelQuery) {
+	s.t.Helper()
+	for _, q := range questions {
+		s.p.eventually(30*time.Second, q.where+" has an answer to "+q.expr, func(ctx context.Context) (bool, string) {
+			answers, seen, err := s.ask(ctx, q.expr)
+			if err != nil && ctx.Err() == nil {
+				s.t.Fatalf("%s: %s: %v", q.where, q.expr, err)
+			}
+			return answers > 0, seen
+		})
+	}
+}
+
+// cancelRun asks for a run's end.
+func (p *plane) cancelRun(name string) {
+	p.t.Helper()
+	if _, err := p.api.Patch(p.t.Context(), api.KindBenchmarkRun, "default", name, map[string]any{"spec": map[string]any{"cancel": true}}); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// checkVariables asks for what the dashboards offer to choose from.
+func (s *prometheusServer) checkVariables(all ...[]byte) {
+	s.t.Helper()
+	form := regexp.MustCompile(`^label_values\((.*), (\w+)\)$`)
+	for _, data := range all {
+		var d struct {
+			Title      string
+			Templating struct {
+				List []struct {
+					Name, Type string
+					Query      any
+				}
+			}
+		}
+		if err := json.Unmarshal(data, &d); err != nil {
+			s.t.Fatal(err)
+		}
+		asked := 0
+		for _, v := range d.Templating.List {
+			query, _ := v.Query.(string)
+			if v.Type != "query" {
+				continue
+			}
+			asked++
+			parts := form.FindStringSubmatch(query)
+			if parts == nil {
+				s.t.Errorf("%s: variable %s: %q", d.Title, v.Name, query)
+				continue
+			}
+			series := regexp.MustCompile(`\$\w+`).ReplaceAllString(parts[1], ".*")
+			_, body := fetch(s.t.Context(), s.t, s.url+"/api/v1/label/"+parts[2]+"/values?match[]="+url.QueryEscape(series))
+			var answer struct{ Data []string }
+			if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Data) == 0 {
+				s.t.Errorf("%s: variable %s offers nothing: %s (%v)", d.Title, v.Name, body, err)
+			}
+		}
+		if asked != 4 {
+			s.t.Errorf("%s: %d variables, want service, allocation, run and node", d.Title, asked)
 		}
 	}
+}
+
+// lockedBuffer is a buffer that a process writes to while a test reads it.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

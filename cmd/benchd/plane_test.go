@@ -24,6 +24,7 @@ type plane struct {
 	t    testing.TB
 	home home.Dir
 	env  []string
+	args []string // of serve, beside the home
 	cmd  *exec.Cmd
 	exit chan error
 	api  *client.Client
@@ -83,7 +84,7 @@ func (p *plane) start() {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(p.binary, "serve", "--home", string(p.home))
+	p.cmd = exec.Command(p.binary, append([]string{"serve", "--home", string(p.home)}, p.args...)...)
 	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = p.attr

@@ -21,17 +21,11 @@ import (
 // sweepFormats of a sweep's report, and the files that hold them.
 var sweepFormats = map[string]string{"md": report.SweepMD, "json": report.SweepJSON, "csv": report.SweepCSV, "trials-csv": report.TrialsCSV, "trials-json": report.TrialsJSON}
 
-// sweepReport is what `benchd report sweep/NAME` was asked for.
-type sweepReport struct {
-	format, output, plots, again string
-	files                        bool
-}
-
 // reportSweep computes a sweep's results from its runs as they are now, and shows them.
-func (o *options) reportSweep(cmd *cobra.Command, name string, ask sweepReport) error {
+func (o *options) reportSweep(cmd *cobra.Command, name string, ask reportAsk) error {
 	file, known := sweepFormats[ask.format]
-	if !known {
-		return exitError{exitInvalid, fmt.Errorf("format %q is not known for a sweep: use md, json, csv, trials-csv or trials-json", ask.format)}
+	if !known && ask.format != formatHTML {
+		return exitError{exitInvalid, fmt.Errorf("format %q is not known for a sweep: use md, json, csv, trials-csv, trials-json or html", ask.format)}
 	}
 	if ask.again != "" {
 		return exitError{exitInvalid, errors.New("--again is for runs: a sweep's results are computed from its runs each time")}
@@ -44,7 +38,7 @@ func (o *options) reportSweep(cmd *cobra.Command, name string, ask sweepReport) 
 	if ask.files {
 		return listSweepFiles(cmd, c, o.namespace, name, ask.output)
 	}
-	_, result, err := sweepResult(cmd.Context(), c, o.namespace, name)
+	sweep, result, err := sweepResult(cmd.Context(), c, o.namespace, name)
 	if err != nil {
 		return err
 	}
@@ -55,15 +49,16 @@ func (o *options) reportSweep(cmd *cobra.Command, name string, ask sweepReport) 
 	if ask.plots != "" {
 		return writePlots(say(cmd), ask.plots, contents)
 	}
-	out, closeOutput, err := openOutput(cmd, ask.output)
-	if err != nil {
-		return err
-	}
 	if result.Measured == 0 { // a table without rows does not say so
 		note(cmd)("sweep %s has measured nothing yet: %d runs, %d of them failed, %d have not ended", name, result.Total, result.Failed, result.Open)
 	}
-	_, err = out.Write(contents[file])
-	return errors.Join(err, closeOutput())
+	data := contents[file]
+	if ask.format == formatHTML {
+		if data, err = result.HTML(sweep, contents); err != nil {
+			return err
+		}
+	}
+	return ask.hand(cmd, "sweep-"+name, data)
 }
 
 func getSweep(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkSweep, error) {

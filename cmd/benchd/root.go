@@ -59,7 +59,7 @@ Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no co
 	o.register(root)
 	root.AddCommand(
 		newApplyCommand(&o), newRunCommand(&o), newGetCommand(&o), newDescribeCommand(&o), newLogsCommand(&o), newEventsCommand(&o),
-		newReportCommand(&o), newWaitCommand(&o), newCancelCommand(&o), newSuspendCommand(&o), newResumeCommand(&o), newPlanCommand(&o), newTopCommand(&o), newPruneCommand(&o), newPinCommand(&o, true), newPinCommand(&o, false), newDeleteCommand(&o), newExplainCommand(&o),
+		newReportCommand(&o), newWaitCommand(&o), newCancelCommand(&o), newSuspendCommand(&o), newResumeCommand(&o), newPlanCommand(&o), newTopCommand(&o), newPortForwardCommand(&o), newPruneCommand(&o), newPinCommand(&o, true), newPinCommand(&o, false), newDeleteCommand(&o), newExplainCommand(&o),
 		newValidateCommand(&o), newRenderCommand(&o), newConvertCommand(&o),
 		newListCommand(&o), newCreateCommand(&o), newInitCommand(&o), newImageCommand(&o), newLoadCommand(), newCompareCommand(&o), newDiffCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
 		newAgentCommand(), newSupervisorCommand(), newDoctorCommand(&o), newProbeCommand(),

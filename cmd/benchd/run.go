@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -168,9 +169,11 @@ func (show shown) result(cmd *cobra.Command, ended *api.BenchmarkRun) {
 		}
 	}
 	if wanted {
-		if err := showReport(out, ended, report.ReportMD); err != nil {
+		text, err := reportOf(ended, filepath.Join(ended.Status.Folder, report.Dir), "md")
+		if err != nil {
 			note(cmd)("%v", err)
 		}
+		_, _ = out.Write(text) // as what is printed above
 	}
 }
 

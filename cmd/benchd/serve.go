@@ -110,7 +110,7 @@ func serve(ctx context.Context, dir home.Dir, o serveOptions, cmd *cobra.Command
 	if err != nil {
 		return err
 	}
-	apiServer := server.New(server.Options{Store: st, Version: version, Registry: registry, Log: log, Admit: admitStored(st)})
+	apiServer := server.New(server.Options{Store: st, Version: version, Registry: registry, Log: log, Admit: admitStored(st), Nodes: manager.Nodes()})
 	return runTogether(ctx, log, dir, o, apiServer, manager, lease)
 }
 

@@ -234,14 +234,14 @@ func TestServiceFailures(t *testing.T) {
 		},
 		"unknownoption": {
 			served(t, "vllm", "m", gpus, func(s *api.BenchmarkRunSpec) { s.Service.Args = []string{"--max-model-length", "7"} }),
-			api.FailureService, "ServerExited", []string{"vllm ended by itself: exit status 2", "unrecognized arguments: --max-model-length"},
+			api.FailureUser, "UnknownOption", []string{"vllm ended by itself: exit status 2", "correct service.args", "unrecognized arguments: --max-model-length"},
 		},
 		"crash": {
 			served(t, "vllm", "m", gpus, func(s *api.BenchmarkRunSpec) {
 				s.Container.Env["STANDIN_CRASH_AFTER"] = "1s"
 				s.Workload.Duration = seconds(20)
 			}),
-			api.FailureService, "ServerExited", []string{"vllm ended by itself", "CUDA out of memory"},
+			api.FailureUser, "CUDAOutOfMemory", []string{"vllm ended by itself", "lower config.maxModelLen", "CUDA out of memory"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -254,7 +254,17 @@ func TestServiceFailures(t *testing.T) {
 					t.Errorf("%q lacks %q", run.Status.Outcome.Message, part)
 				}
 			}
+			checkFindings(t, run, tc.reason)
 		})
+	}
+}
+
+// checkFindings sees that what the logs tell is found, whether the server failed before a load or under it.
+func checkFindings(t *testing.T, run *api.BenchmarkRun, reason string) {
+	t.Helper()
+	found := run.Status.Attempts[0].Findings
+	if known := reason == "UnknownOption" || reason == "CUDAOutOfMemory"; known && (len(found) == 0 || found[0].Rule != reason || found[0].Node != "node001") {
+		t.Errorf("findings: %+v", found)
 	}
 }
 

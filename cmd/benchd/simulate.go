@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -12,6 +14,25 @@ import (
 	"github.com/benchd/benchd/services"
 	"github.com/benchd/benchd/simulate"
 )
+
+// tellActivity prints a line a second while requests are served, as real servers do more or less often.
+func tellActivity(ctx context.Context, out io.Writer, server *simulate.Server) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for last := int64(0); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		answered, running, waiting := server.Activity()
+		if answered == last && running == 0 {
+			continue
+		}
+		fmt.Fprintf(out, "INFO answered: %d reqs/s, running: %d reqs, waiting: %d reqs\n", answered-last, running, waiting)
+		last = answered
+	}
+}
 
 func newSimulateCommand() *cobra.Command {
 	var listen, model, config, logPath string
@@ -47,6 +68,7 @@ be compared with the truth. The settings are those of a BenchmarkRun's service.c
 				return fmt.Errorf("listen: %w", err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "simulated LLM server for model %s listens on http://%s\n", model, l.Addr())
+			go tellActivity(ctx, cmd.OutOrStdout(), server)
 			return server.Serve(ctx, l)
 		},
 	}

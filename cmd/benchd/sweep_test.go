@@ -199,6 +199,14 @@ func TestSweepThatIsWrongInItsShape(t *testing.T) {
 		"nothing to draw": func(s *api.BenchmarkSweepSpec) {
 			s.Strategy, s.Samples, s.Parameters[0].Values = api.StrategyRandom, 1, nil
 		},
+		"a label that is none": func(s *api.BenchmarkSweepSpec) { s.Template.Labels = map[string]string{"team": "a b"} },
+		"a search of more runs than a sweep may have": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Search = api.StrategySearch, &api.SearchSpec{Path: "workload.load.rate", Min: 1, Max: 9, MaxTrials: 1000}
+			s.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
+			for i := range 200 {
+				s.Parameters[0].Values = append(s.Parameters[0].Values, float64(i+3))
+			}
+		},
 		"more than integers": func(s *api.BenchmarkSweepSpec) {
 			for i := range 62 {
 				s.Parameters = append(s.Parameters, api.ParameterSpec{Path: fmt.Sprintf("service.config.p%d", i), Values: []any{1.0, 2.0}})

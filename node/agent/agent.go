@@ -80,7 +80,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err := os.MkdirAll(a.folder.Logs(opts.Node), 0o700); err != nil {
 		return fmt.Errorf("make the node's log folder: %w", err)
 	}
-	capture, err := logs.NewCapture(filepath.Join(a.folder.Logs(opts.Node), logs.Source{Component: a.component(), Container: "agent"}.File()), a.secretValues()...)
+	capture, err := logs.NewCapture(filepath.Join(a.folder.Logs(opts.Node), logs.Source{Component: a.component(), Container: logs.AgentContainer}.File()), a.secretValues()...)
 	if err != nil {
 		return err
 	}

@@ -170,7 +170,11 @@ func (s *server) startProcess(ctx context.Context, processes *processes, p servi
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.agent.folder.Logs(s.agent.opts.Node), logs.Source{Component: node.RoleServer, Container: s.logName(p)}.File())
+	source := logs.Source{Node: s.agent.opts.Node, Component: node.RoleServer, Container: s.logName(p)}
+	path := filepath.Join(s.agent.folder.Logs(source.Node), source.File())
+	s.mu.Lock()
+	s.sources = append(s.sources, source)
+	s.mu.Unlock()
 	capture, err := logs.NewCapture(path, s.agent.secretValues()...)
 	if err != nil {
 		return err

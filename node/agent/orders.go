@@ -17,6 +17,7 @@ import (
 	api "github.com/benchd/benchd/api/v1alpha1"
 
 	"github.com/benchd/benchd/api/node"
+	"github.com/benchd/benchd/node/logs"
 	"github.com/benchd/benchd/services"
 )
 
@@ -34,6 +35,9 @@ type attempt struct {
 	// begun: the load was handed out. broken is why the job can take no further order.
 	begun  bool
 	broken error
+	// collector brings the attempt's logs together, finder looks for known failures in them; nil before the monitoring phase.
+	collector logs.Collector
+	finder    *logs.Finder
 
 	mu     sync.Mutex
 	status node.OrderStatus
@@ -69,6 +73,8 @@ func (l *lead) carryOut(ctx context.Context, number int32) error {
 		if tearErr != nil && outcome.Result == api.ResultSucceeded {
 			outcome = fail(fileClass(tearErr), fileReason(tearErr), "%v", tearErr).Outcome
 		}
+	} else if err := a.closeLogs(time.Now()); err != nil {
+		a.agent.log.Warn("collect the logs of an attempt whose load was not begun", "error", err)
 	}
 	a.publish(func(st *node.OrderStatus) { st.Outcome, st.Done, st.Message = &outcome, true, "done" })
 	l.settle(&a.order, &a.status)
@@ -115,7 +121,7 @@ func (a *attempt) perform(ctx context.Context) error {
 			return fmt.Errorf("make the attempt's folders: %w", err)
 		}
 	}
-	if err := node.WriteSealedBytes(filepath.Join(a.order.Folder, "logs", "loggers_ready"), []byte(time.Now().UTC().Format(time.RFC3339)+"\n"), 0o600); err != nil {
+	if err := a.openLogs(ctx); err != nil {
 		return err
 	}
 	if node.Exists(a.folder.OrderCancel(a.order.Number)) {

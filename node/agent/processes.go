@@ -193,25 +193,3 @@ func children(pid int) []procfs.ProcStat {
 	}
 	return all
 }
-
-// descendants returns the process and all below it.
-func descendants(pid int) map[int]bool {
-	procs, err := procfs.AllProcs()
-	if err != nil {
-		return map[int]bool{pid: true}
-	}
-	below := map[int][]int{}
-	for _, proc := range procs {
-		if stat, err := proc.Stat(); err == nil {
-			below[stat.PPID] = append(below[stat.PPID], proc.PID)
-		}
-	}
-	all := map[int]bool{}
-	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
-		if !all[queue[0]] {
-			all[queue[0]] = true
-			queue = append(queue, below[queue[0]]...)
-		}
-	}
-	return all
-}

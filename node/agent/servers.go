@@ -18,6 +18,7 @@ import (
 
 	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/node/logs"
 	"github.com/benchd/benchd/services"
 )
 
@@ -50,6 +51,8 @@ type server struct {
 	mu    sync.Mutex
 	state node.ServerState
 	procs []*process
+	// sources are the logs of its processes.
+	sources []logs.Source
 	// cleanUps are the commands that take away what its containers may leave.
 	cleanUps map[string][]string
 }
@@ -323,8 +326,9 @@ func (s *server) firstEnded() *process {
 	return s.procs[len(s.procs)-1]
 }
 
-// fail records why the server failed, and who is to blame.
+// fail records why the server failed, and who is to blame. A known failure among its last lines tells that better than how it ended.
 func (s *server) fail(err error) {
+	rule, found := s.explain()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &s.state
@@ -346,6 +350,10 @@ func (s *server) fail(err error) {
 	}
 	if proc != nil {
 		st.Evidence = proc.capture.Last()
+	}
+	if rule != nil && unexplained[st.Reason] && wrong == nil {
+		st.Reason, st.Class, st.Evidence = rule.Name, rule.Class, found.Lines
+		st.Message += fmt.Sprintf(": %s: %s", rule.Meaning, rule.NextStep)
 	}
 	s.agent.log.Error("server failed", "server", s.replica.Name, "part", s.part, "reason", st.Reason, "error", err)
 }

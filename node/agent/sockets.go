@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/benchd/benchd/node/monitor"
 )
 
 // listening is the state of a listening socket in /proc/net/tcp (TCP_LISTEN of the kernel's tcp_states.h).
@@ -35,7 +37,9 @@ func ownsListener(pid int, address string, port int) (bool, error) {
 			}
 		}
 	}
-	for p := range descendants(pid) {
+	candidates := monitor.Descendants(pid)
+	candidates[pid] = true
+	for p := range candidates {
 		links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p))
 		if err != nil {
 			return false, err

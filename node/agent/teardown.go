@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/benchd/benchd/node/logs"
 	"github.com/benchd/benchd/node/monitor"
 	"github.com/benchd/benchd/workload"
 )
@@ -29,28 +28,13 @@ func (a *attempt) tearDown() error {
 	for _, m := range a.clients {
 		parts = append(parts, a.recordsPath(m))
 	}
-	errs := []error{a.mergeLogs(to), a.sliceMetrics(to)}
+	errs := []error{a.closeLogs(to), a.sliceMetrics(to)}
 	if len(parts) > 0 {
 		errs = append(errs, workload.Pack(parts, filepath.Join(a.order.Folder, "results", workload.PackedName)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("collect what the attempt left: %w", err)
 	}
-	return nil
-}
-
-func (a *attempt) mergeLogs(to time.Time) error {
-	l := &a.order.Logging
-	dir := filepath.Join(a.order.Folder, "logs")
-	outputs := logs.Outputs{Stdout: filepath.Join(dir, l.Outputs.Stdout), Stderr: filepath.Join(dir, l.Outputs.Stderr)}
-	if *l.JSONL {
-		outputs.Aggregated = filepath.Join(dir, l.Outputs.Aggregated)
-	}
-	sum, err := logs.Merge(filepath.Dir(a.folder.Logs("x")), logs.Window{Startup: a.readyAt, From: a.taken, To: to}, outputs)
-	if err != nil {
-		return err
-	}
-	a.agent.log.Info("logs merged", "lines", sum.Lines, "stderr_lines", sum.StderrLines, "nodes", len(sum.Nodes))
 	return nil
 }
 

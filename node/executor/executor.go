@@ -35,6 +35,7 @@ type Executor struct {
 	load    *workload.Load
 	cancel  context.CancelFunc
 	done    chan struct{}
+	told    chan struct{} // its end stands in the log
 	err     error
 	stopped bool // the load was ended before its time
 	metrics *metrics
@@ -187,6 +188,8 @@ func (e *Executor) Start(ctx context.Context, req node.StartRequest) error {
 	defer e.mu.Unlock()
 	e.request, e.load, e.cancel, e.done, e.err, e.stopped, e.metrics = &req, load, cancel, make(chan struct{}), nil, false, m
 	go e.run(running, load, m, e.zero.Add(time.Duration(req.T0)), records, e.done)
+	e.told = make(chan struct{})
+	go e.tell(&req, load, e.done, e.told)
 	return nil
 }
 
@@ -208,11 +211,12 @@ func (e *Executor) Stop() {
 	defer e.turn.Unlock()
 	e.forget()
 	e.mu.Lock()
-	cancel, done := e.cancel, e.done
+	cancel, done, told := e.cancel, e.done, e.told
 	e.mu.Unlock()
 	if cancel != nil {
 		cancel()
 		<-done
+		<-told
 	}
 }
 

@@ -16,17 +16,6 @@ import (
 	"unicode/utf8"
 )
 
-// Source is where lines come from: the name of a raw log file is COMPONENT-CONTAINER.log.
-type Source struct {
-	// Component is server, client or monitor.
-	Component string
-	// Container is the process's name.
-	Container string
-}
-
-// File is the raw log's name in its node's folder.
-func (s Source) File() string { return s.Component + "-" + s.Container + ".log" }
-
 // maxLineBytes bounds one line; a longer one is split.
 const maxLineBytes = 64 << 10
 
@@ -37,14 +26,19 @@ const (
 	keptBytes = 500
 )
 
-// Capture appends the lines of a process's two outputs to one raw log: `TIME out|err LINE`. It is a stream file: each
-// line is one write.
+// Capture appends the lines of a process's two outputs to one raw log: `TIME out|err LINE`. It is a stream file: what is written at
+// once are whole lines, as many as came at once.
 type Capture struct {
-	mask *strings.Replacer
+	secrets [][]byte
+	mask    *strings.Replacer
 
 	mu      sync.Mutex
 	file    *os.File
-	last    []string
+	clock   clock
+	text    []byte // of a line, without what is not printable
+	buf     []byte // lines that are not written yet
+	last    [keptLines][]byte
+	lines   int // that there have been
 	awaited map[string]chan struct{}
 	streams []chan struct{} // closed once a stream has been read to its end
 	wg      sync.WaitGroup
@@ -56,8 +50,17 @@ func NewCapture(path string, secrets ...string) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture output: %w", err)
 	}
-	return &Capture{file: f, mask: Mask(secrets...), awaited: map[string]chan struct{}{}}, nil
+	c := &Capture{file: f, mask: Mask(secrets...), awaited: map[string]chan struct{}{}}
+	for _, secret := range secrets {
+		if len(secret) >= shortestSecret {
+			c.secrets = append(c.secrets, []byte(secret))
+		}
+	}
+	return c, nil
 }
+
+// shortestSecret is the length from which on secrets are masked.
+const shortestSecret = 6
 
 // Mask replaces secrets by stars; ones of fewer than six letters are not, for they would be found in everything.
 func Mask(secrets ...string) *strings.Replacer {
@@ -65,7 +68,7 @@ func Mask(secrets ...string) *strings.Replacer {
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, secret := range secrets {
-		if len(secret) >= 6 {
+		if len(secret) >= shortestSecret {
 			pairs = append(pairs, secret, "***")
 		}
 	}
@@ -124,55 +127,113 @@ func (c *Capture) copy(r io.Reader, stream string) {
 	split := false
 	for {
 		line, err := in.ReadSlice('\n')
-		if text := bytes.TrimRight(line, "\r\n"); len(text) > 0 || len(line) > 0 && !split {
-			c.Line(stream, text)
+		text := bytes.TrimRight(line, "\r\n")
+		wanted := len(text) > 0 || len(line) > 0 && !split
+		split = errors.Is(err, bufio.ErrBufferFull)
+		c.mu.Lock()
+		if wanted {
+			c.add(stream, text)
 		}
-		if split = errors.Is(err, bufio.ErrBufferFull); err != nil && !split {
+		// What came with this line goes with it; it is looked for before the reader may wait for more.
+		for err == nil && anotherLine(in) {
+			line, err = in.ReadSlice('\n')
+			c.add(stream, bytes.TrimRight(line, "\r\n"))
+		}
+		c.write()
+		c.mu.Unlock()
+		if err != nil && !split {
 			return
 		}
 	}
 }
 
+// anotherLine says whether a whole line has been read already.
+func anotherLine(in *bufio.Reader) bool {
+	held, err := in.Peek(in.Buffered())
+	return err == nil && bytes.IndexByte(held, '\n') >= 0
+}
+
 // Line appends one line. A log that cannot be written must not stop the process that writes it, so errors are dropped.
 func (c *Capture) Line(stream string, line []byte) {
-	text := c.mask.Replace(clean(line))
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.add(stream, line)
+	c.write()
+}
+
+// add puts a line to those that are to be written.
+func (c *Capture) add(stream string, line []byte) {
+	c.text = appendClean(c.text[:0], line)
+	text := c.text
+	if slices.ContainsFunc(c.secrets, func(secret []byte) bool { return bytes.Contains(text, secret) }) {
+		text = []byte(c.mask.Replace(string(text)))
+	}
 	for wanted, seen := range c.awaited {
-		if strings.Contains(text, wanted) {
+		if bytes.Contains(text, []byte(wanted)) {
 			close(seen)
 			delete(c.awaited, wanted)
 		}
 	}
-	_, _ = fmt.Fprintf(c.file, "%s %s %s\n", time.Now().UTC().Format(time.RFC3339Nano), stream, text)
-	if len(c.last) == keptLines {
-		c.last = c.last[1:]
+	c.buf = c.clock.append(c.buf, time.Now().UnixNano(), 9)
+	c.buf = append(append(append(append(append(c.buf, ' '), stream...), ' '), text...), '\n')
+	kept := &c.last[c.lines%keptLines]
+	*kept = append((*kept)[:0], text[:min(len(text), keptBytes+1)]...)
+	c.lines++
+	if len(c.buf) > maxLineBytes {
+		c.write()
 	}
-	if len(text) > keptBytes {
-		text = strings.ToValidUTF8(text[:keptBytes], "") + "…"
-	}
-	c.last = append(c.last, text)
 }
 
-// clean makes binary noise printable.
-func clean(line []byte) string {
-	s := string(line)
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "�")
+func (c *Capture) write() {
+	if len(c.buf) > 0 {
+		_, _ = c.file.Write(c.buf) // see Line
+		c.buf = c.buf[:0]
 	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' {
-			return -1
+}
+
+// appendClean appends a line without control characters; what is no UTF-8 becomes a replacement character.
+func appendClean(to, line []byte) []byte {
+	for i := 0; i < len(line); {
+		c := line[i]
+		switch {
+		case c < ' ' && c != '\t':
+			i++
+		case c < utf8.RuneSelf:
+			start := i
+			for i < len(line) && (line[i] >= ' ' || line[i] == '\t') && line[i] < utf8.RuneSelf {
+				i++
+			}
+			to = append(to, line[start:i]...)
+		default:
+			r, size := utf8.DecodeRune(line[i:])
+			if bad := r == utf8.RuneError && size == 1; !bad || i == 0 || !badBefore(line[:i]) {
+				to = utf8.AppendRune(to, r)
+			}
+			i += size
 		}
-		return r
-	}, s)
+	}
+	return to
+}
+
+// badBefore says whether a line's last byte so far is no UTF-8: one replacement character stands for all of a kind in a row.
+func badBefore(line []byte) bool {
+	r, size := utf8.DecodeLastRune(line)
+	return r == utf8.RuneError && size == 1
 }
 
 // Last returns the last lines, as evidence.
 func (c *Capture) Last() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]string(nil), c.last...)
+	var last []string
+	for i := max(0, c.lines-keptLines); i < c.lines; i++ {
+		text := string(c.last[i%keptLines])
+		if len(text) > keptBytes {
+			text = strings.ToValidUTF8(text[:keptBytes], "") + "…"
+		}
+		last = append(last, text)
+	}
+	return last
 }
 
 // Close waits for the pipes to end and closes the file.

@@ -44,7 +44,7 @@ func captured(t *testing.T, path string) []string {
 }
 
 func TestCaptureOfAProcess(t *testing.T) {
-	path := filepath.Join(t.TempDir(), Source{"server", "vllm-0"}.File())
+	path := filepath.Join(t.TempDir(), Source{Component: "server", Container: "vllm-0"}.File())
 	c, err := NewCapture(path)
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestCaptureMasksSecrets(t *testing.T) {
 func FuzzClean(f *testing.F) {
 	f.Add([]byte("tab\tand \x1b[0m \xff\x00é"))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		got := clean(line)
+		got := string(appendClean(nil, line))
 		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' && r != '\t' }) {
 			t.Errorf("%q became %q", line, got)
 		}

@@ -2,15 +2,21 @@ package logs
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -21,7 +27,7 @@ func at(seconds float64, stream, text string) string {
 }
 
 // merge writes raw logs (by their path below the root) and merges them up to noon and 100 s.
-func merge(t testing.TB, raw map[string]string) (Summary, Outputs) {
+func merge(t testing.TB, raw map[string]string) (api.LogSummary, Outputs) {
 	t.Helper()
 	root := t.TempDir()
 	for path, content := range raw {
@@ -33,8 +39,8 @@ func merge(t testing.TB, raw map[string]string) (Summary, Outputs) {
 			t.Fatal(err)
 		}
 	}
-	out := Outputs{filepath.Join(root, "stdout"), filepath.Join(root, "stderr"), filepath.Join(root, "jsonl")}
-	sum, err := Merge(root, until(noon.Add(100*time.Second)), out)
+	out := Outputs{Stdout: filepath.Join(root, "stdout"), Stderr: filepath.Join(root, "stderr"), Aggregated: filepath.Join(root, "jsonl")}
+	sum, err := Merge(root, until(noon.Add(100*time.Second)), out, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +101,11 @@ func TestMerge(t *testing.T) {
 			if diff := cmp.Diff(tc.stderr, read(t, out.Stderr)); diff != "" {
 				t.Errorf("stderr (-want +got):\n%s", diff)
 			}
-			want := Summary{int64(strings.Count(tc.stdout, "\n")), int64(strings.Count(tc.stderr, "\n")), tc.nodes}
-			if diff := cmp.Diff(want, sum); diff != "" {
-				t.Errorf("summary (-want +got):\n%s", diff)
+			if sum.Lines != int64(strings.Count(tc.stdout, "\n")) || sum.StderrLines != int64(strings.Count(tc.stderr, "\n")) || sum.Files != 3 {
+				t.Errorf("summary: %+v", sum)
+			}
+			if diff := cmp.Diff(tc.nodes, slices.Sorted(maps.Keys(sum.Nodes))); diff != "" {
+				t.Errorf("nodes (-want +got):\n%s", diff)
 			}
 			if n := strings.Count(read(t, out.Aggregated), "\n"); int64(n) != sum.Lines {
 				t.Errorf("%d JSON lines of %d", n, sum.Lines)
@@ -112,7 +120,7 @@ func TestMergedJSONLines(t *testing.T) {
 	if err := json.Unmarshal([]byte(read(t, out.Aggregated)), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"timestamp": "2026-01-02T12:00:01.500000Z", "node": "n1", "component": "monitor", "message": "quote \" back \\ \u2028 <é> � end"}
+	want := map[string]string{"timestamp": "2026-01-02T12:00:01.500000Z", "node": "n1", "component": "monitor", "stream": "out", "message": "quote \" back \\ \u2028 <é> � end"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -121,14 +129,20 @@ func TestMergedJSONLines(t *testing.T) {
 func TestMergeWithoutJSONAndWithoutAPlace(t *testing.T) {
 	dir := t.TempDir()
 	out := Outputs{Stdout: filepath.Join(dir, "o"), Stderr: filepath.Join(dir, "e")}
-	if _, err := Merge(filepath.Join(dir, "gone"), until(noon), out); err != nil {
+	if _, err := Merge(filepath.Join(dir, "gone"), until(noon), out, nil); err != nil {
 		t.Errorf("no logs at all: %v", err)
 	}
 	out.Stderr = filepath.Join(dir, "gone", "e")
-	if _, err := Merge(dir, until(noon), out); err == nil {
+	if _, err := Merge(dir, until(noon), out, nil); err == nil {
 		t.Error("no place for stderr and no error")
 	}
-	full := Outputs{Stdout: "/dev/full", Stderr: filepath.Join(dir, "e")}
+	full := Outputs{Stdout: filepath.Join(dir, "full"), Stderr: filepath.Join(dir, "e")}
+	if err := os.WriteFile(full.Stdout, []byte("what was there\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/full", filepath.Join(dir, ".full.tmp")); err != nil {
+		t.Fatal(err)
+	}
 	root := filepath.Join(dir, "root", "n1")
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		t.Fatal(err)
@@ -136,8 +150,11 @@ func TestMergeWithoutJSONAndWithoutAPlace(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "server-a.log"), []byte(at(1, "out", "a")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Merge(filepath.Dir(root), until(noon.Add(time.Hour)), full); err == nil {
-		t.Error("a full disk and no error")
+	if _, err := Merge(filepath.Dir(root), until(noon.Add(time.Hour)), full, nil); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a full disk: %v", err)
+	}
+	if got := read(t, full.Stdout); got != "what was there\n" {
+		t.Errorf("what there was is gone: %q", got)
 	}
 }
 
@@ -202,7 +219,7 @@ func TestMergeWindow(t *testing.T) {
 		}
 		second := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 		out := Outputs{Stdout: filepath.Join(root, "stdout"), Stderr: filepath.Join(root, "stderr")}
-		sum, err := Merge(root, Window{Startup: second(startup), From: second(from), To: second(to)}, out)
+		sum, err := Merge(root, Window{Startup: second(startup), From: second(from), To: second(to)}, out, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

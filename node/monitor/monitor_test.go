@@ -250,10 +250,12 @@ func TestSlice(t *testing.T) {
 		return fmt.Sprintf("%s,%s,%s\n", noon.Add(time.Duration(s*1e9)).Format(time.RFC3339Nano), node, values)
 	}
 	const head, gpus, all = "timestamp,node,a,b\n", "timestamp,node,b,gpu0_c\n", "timestamp,node,a,b,gpu0_c\n"
-	long := gpus
+	text := strings.Builder{}
+	text.WriteString(gpus)
 	for s := range 20_000 { // some MB, so that the beginning is looked for
-		long += row("n5", float64(s)/1000, fmt.Sprintf("%d,%060d", s, s))
+		text.WriteString(row("n5", float64(s)/1000, fmt.Sprintf("%d,%060d", s, s)))
 	}
+	long := text.String()
 	files := map[string]string{
 		"n1.csv":   head + row("n1", 9.9, "1,2") + row("n1", 10, "1,2") + row("n1", 15, "3,") + row("n1", 20, "1,2") + row("n1", 20.1, "1,2"),
 		"n2.csv":   gpus + row("n2", 12, "1,2") + strings.TrimSuffix(row("n2", 13, "1,2"), "2\n"), // the last row is being written
@@ -288,15 +290,16 @@ func TestSlice(t *testing.T) {
 		if err := Slice([]string{filepath.Join(dir, "n5.csv")}, at(window[0]), at(window[1]), out); err != nil {
 			t.Fatal(err)
 		}
-		want := gpus
+		want := strings.Builder{}
+		want.WriteString(gpus)
 		for line := range strings.Lines(strings.TrimPrefix(long, gpus)) {
 			stamp, _, _ := strings.Cut(line, ",")
 			if when, err := time.Parse(time.RFC3339Nano, stamp); err == nil && !when.Before(at(window[0])) && !when.After(at(window[1])) {
-				want += line
+				want.WriteString(line)
 			}
 		}
-		if got, err := os.ReadFile(out); err != nil || string(got) != want {
-			t.Errorf("%v: %d bytes, want %d (%v)", window, len(got), len(want), err)
+		if got, err := os.ReadFile(out); err != nil || string(got) != want.String() {
+			t.Errorf("%v: %d bytes, want %d (%v)", window, len(got), want.Len(), err)
 		}
 	}
 	if err := Slice(paths, noon, noon, filepath.Join(dir, "gone", "out.csv")); err == nil {

@@ -3,7 +3,9 @@ package monitor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -50,13 +52,13 @@ func (r *roles) Close() error { return nil }
 func (r *roles) Read(_ context.Context, v []float64) {
 	now := time.Now()
 	if now.Sub(r.looked) >= min(now.Sub(r.began)/4, mostBetween) {
-		r.looked, r.tree = now, r.below()
+		r.looked, r.tree = now, Descendants(r.self)
 	}
 	seen := map[int]procfs.ProcStat{}
 	passed := now.Sub(r.at).Seconds()
 	first := r.at.IsZero()
 	r.sum(v[0:3], []int{r.self}, seen, passed)
-	if pids := keys(r.tree); len(pids) > 0 {
+	if pids := slices.Collect(maps.Keys(r.tree)); len(pids) > 0 {
 		r.sum(v[3:6], pids, seen, passed)
 	}
 	if first { // no time has passed since anything
@@ -89,11 +91,11 @@ func (r *roles) sum(v []float64, pids []int, seen map[int]procfs.ProcStat, passe
 	}
 }
 
-// below are all descendants of this process.
-func (r *roles) below() map[int]bool {
-	procs, err := r.fs.AllProcs()
+// Descendants are all processes below one, as they are now. It reads all of the node's.
+func Descendants(pid int) map[int]bool {
+	procs, err := procfs.AllProcs()
 	if err != nil {
-		return nil
+		return map[int]bool{}
 	}
 	children := map[int][]int{}
 	for _, p := range procs {
@@ -102,19 +104,11 @@ func (r *roles) below() map[int]bool {
 		}
 	}
 	found := map[int]bool{}
-	for queue := children[r.self]; len(queue) > 0; queue = queue[1:] {
+	for queue := children[pid]; len(queue) > 0; queue = queue[1:] {
 		if !found[queue[0]] {
 			found[queue[0]] = true
 			queue = append(queue, children[queue[0]]...)
 		}
 	}
 	return found
-}
-
-func keys(set map[int]bool) []int {
-	list := make([]int, 0, len(set))
-	for k := range set {
-		list = append(list, k)
-	}
-	return list
 }

@@ -1,0 +1,234 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Expect is what a folder of logs is held against.
+type Expect struct {
+	// Outputs are the three files; Flag is the collector's sign that it followed every log.
+	Outputs Outputs
+	Flag    string
+	// Lines that there are to be more of than that many, Nodes that there are to be at least.
+	Lines, Nodes int
+}
+
+// Check is one of the sixteen looks at a folder of logs.
+type Check struct {
+	// Name says what is looked at, Note what was seen where that is of interest.
+	Name, Note string
+	// Problem says why the check failed; empty when it passed.
+	Problem string
+}
+
+// merged is what is known of one merged file after it has been read once.
+type merged struct {
+	name string
+	// gone is why it cannot be read; size and lines are of its content.
+	gone        error
+	size, lines int64
+	// malformed, timeless and backwards are the first lines of their kind, with their number.
+	malformed, timeless, backwards string
+	nodes, components              map[string]int64
+}
+
+// Validate looks at the merged logs of a finished run.
+func Validate(e Expect) []Check {
+	out := readMerged(e.Outputs.Stdout, parseText)
+	errs := readMerged(e.Outputs.Stderr, parseText)
+	all := readMerged(e.Outputs.Aggregated, parseEntry)
+	lines := fmt.Sprintf("line count (>%d expected)", e.Lines)
+	checks := []Check{
+		out.exists(), errs.exists(), all.exists(), flagged(e.Flag),
+		out.hasContent(), all.hasContent(),
+		out.hasMore(lines, e.Lines), all.hasMore(lines, e.Lines),
+		either("stdout.log and stderr.log lines have time, node and component", out, errs, func(m *merged) string { return m.malformed }),
+		all.check("lines are JSON with timestamp, node, component, message", all.malformed),
+		either("stdout.log and stderr.log timestamps are well-formed", out, errs, func(m *merged) string { return m.timeless }),
+		all.check("timestamps are well-formed", all.timeless),
+		inOrder(out, errs, all),
+		severalNodes(out, all, e.Nodes),
+		bothComponents(out, all),
+		countsAgree(out, errs, all),
+	}
+	return checks
+}
+
+// readMerged reads a file once, whatever is wrong with it.
+func readMerged(path string, parse func([]byte) (Line, error)) *merged {
+	m := &merged{name: filepath.Base(path), nodes: map[string]int64{}, components: map[string]int64{}}
+	f, err := Open(path)
+	if err != nil {
+		m.gone = err
+		return m
+	}
+	defer f.Close()
+	last := time.Time{}
+	for in := newLines(f); ; {
+		text, err := in.next()
+		if errors.Is(err, io.EOF) {
+			return m
+		}
+		if err != nil {
+			m.gone = err
+			return m
+		}
+		m.lines++
+		m.size += int64(len(text)) + 1
+		l, err := parse(text)
+		switch {
+		case errors.Is(err, errTime):
+			note(&m.timeless, m.lines, err.Error(), text)
+		case err != nil:
+			note(&m.malformed, m.lines, err.Error(), text)
+		default:
+			if l.At.Before(last) {
+				note(&m.backwards, m.lines, "it is earlier than the one before", text)
+			}
+			last = l.At
+			m.nodes[l.Node]++
+			m.components[l.Component]++
+		}
+	}
+}
+
+func note(to *string, line int64, what string, text []byte) {
+	if *to == "" {
+		*to = fmt.Sprintf("line %d: %s: %.120q", line, what, text)
+	}
+}
+
+// check is one that fails when there is a problem, or nothing to look at.
+func (m *merged) check(what, problem string) Check {
+	c := Check{Name: m.name + " " + what, Problem: problem}
+	switch {
+	case m.gone != nil:
+		c.Problem = m.unreadable()
+	case m.lines == 0 && problem == "":
+		c.Problem = "it is empty"
+	}
+	return c
+}
+
+func (m *merged) unreadable() string {
+	if errors.Is(m.gone, fs.ErrNotExist) {
+		return m.name + " is not there, nor a compressed one"
+	}
+	return fmt.Sprintf("%s cannot be read: %v", m.name, m.gone)
+}
+
+func (m *merged) exists() Check {
+	c := Check{Name: m.name + " exists"}
+	if m.gone != nil {
+		c.Problem = m.unreadable()
+	}
+	return c
+}
+
+func flagged(path string) Check {
+	c := Check{Name: filepath.Base(path) + " flag exists"}
+	if info, err := os.Stat(path); err != nil {
+		c.Problem = fmt.Sprintf("the collector did not say that it followed every log: %v", err)
+	} else if !info.Mode().IsRegular() {
+		c.Problem = "it is no file"
+	}
+	return c
+}
+
+func (m *merged) hasContent() Check {
+	c := m.check("has content", "")
+	if c.Problem == "" {
+		c.Note = fmt.Sprintf("Bytes: %d", m.size)
+	}
+	return c
+}
+
+func (m *merged) hasMore(what string, least int) Check {
+	c := m.check(what, "")
+	c.Note = fmt.Sprintf("Lines: %d", m.lines)
+	if c.Problem == "" && m.lines <= int64(least) {
+		c.Problem = fmt.Sprintf("there are only %d lines", m.lines)
+	}
+	return c
+}
+
+// either fails for whichever of the two text files has the problem; that of standard error may be empty.
+func either(what string, out, errs *merged, problem func(*merged) string) Check {
+	c := out.check(what, problem(out))
+	c.Name = what
+	switch {
+	case c.Problem != "":
+		c.Problem = out.name + ": " + c.Problem
+	case errs.gone != nil:
+		c.Problem = errs.unreadable()
+	case problem(errs) != "":
+		c.Problem = errs.name + ": " + problem(errs)
+	}
+	return c
+}
+
+func inOrder(files ...*merged) Check {
+	c := Check{Name: "lines of all nodes are in the order of time"}
+	for _, m := range files {
+		switch {
+		case c.Problem != "":
+		case m.gone != nil:
+			c.Problem = m.unreadable()
+		case m.backwards != "":
+			c.Problem = m.name + ": " + m.backwards
+		}
+	}
+	return c
+}
+
+func severalNodes(out, all *merged, least int) Check {
+	c := Check{Name: fmt.Sprintf("logs from several nodes are present (>=%d expected)", least), Note: "Nodes: " + strings.Join(sorted(out.nodes), ", ")}
+	for _, m := range []*merged{out, all} {
+		if c.Problem == "" && len(m.nodes) < least {
+			c.Problem = fmt.Sprintf("%s has lines of %d: %s", m.name, len(m.nodes), strings.Join(sorted(m.nodes), ", "))
+		}
+	}
+	return c
+}
+
+func bothComponents(out, all *merged) Check {
+	c := Check{Name: "server and client logs are present", Note: "Components: " + strings.Join(sorted(out.components), ", ")}
+	for _, m := range []*merged{out, all} {
+		for _, component := range []string{"server", "client"} {
+			if c.Problem == "" && m.components[component] == 0 {
+				c.Problem = fmt.Sprintf("%s has no line of a %s", m.name, component)
+			}
+		}
+	}
+	return c
+}
+
+func countsAgree(out, errs, all *merged) Check {
+	c := Check{Name: "line counts of " + out.name + " and " + all.name + " agree"}
+	switch {
+	case out.gone != nil || all.gone != nil:
+		c.Problem = "one of them cannot be read"
+	case out.lines != all.lines:
+		c.Problem = fmt.Sprintf("%d lines and %d", out.lines, all.lines)
+	case errs.lines > out.lines:
+		c.Problem = fmt.Sprintf("%s has %d lines, which all should be among the %d of %s", errs.name, errs.lines, out.lines, out.name)
+	}
+	return c
+}
+
+func sorted(counts map[string]int64) []string {
+	var names []string
+	for name := range counts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
