@@ -195,6 +195,7 @@ func TestRunIsLeftAndFoundAgain(t *testing.T) {
 	top.expect("✓ Launching")
 	top.expect("dummy-0")
 	top.expect("ROLES")
+	top.expect("GiB") // nodes tell how busy they are
 	top.expect("esc back")
 	top.press(keyEsc)
 	top.expect("enter or 1-9 open")

@@ -18,6 +18,8 @@ type runSight struct {
 	allocation *api.Allocation
 	// events that warn, of both, in the order of time.
 	warnings []*api.Event
+	// loads of the allocation's nodes by rank, where they were asked for and told.
+	loads map[int32]nodeLoad
 }
 
 // series are the rates of one load over time, newest last.
@@ -381,15 +383,31 @@ func (v *runView) servers() []string {
 	return v.table([]column{{title: "SERVER", most: 30}, {title: "NODE", worth: 3, most: 30}, {title: "URL", worth: 2}, {title: "VERSION", worth: 1}}, rows)
 }
 
-// nodes lists those of the job.
+// nodes lists those of the job, with how busy they are where that is known.
 func (v *runView) nodes() []string {
 	a := v.last.allocation
 	if a == nil || len(a.Status.Nodes) == 0 {
 		return nil
 	}
+	columns := []column{
+		{title: "NODE", most: 30}, {title: "ROLES", worth: 6}, {title: "CPU", worth: 7, right: true}, {title: "MEMORY", worth: 4, right: true},
+		{title: "GPU", worth: 5, right: true}, {title: "GPU MEMORY", worth: 3, right: true}, {title: "POWER", worth: 2, right: true}, {title: "ADDRESS", worth: 1},
+	}
+	gpus := false
 	var rows [][]string
 	for _, n := range a.Status.Nodes {
-		rows = append(rows, []string{clean(n.Name), clean(strings.Join(n.Roles, ", ")), clean(n.Address)})
+		row := append([]string{clean(n.Name), clean(strings.Join(n.Roles, ", "))}, make([]string, 5)...)
+		if load, known := v.last.loads[n.Rank]; known {
+			copy(row[2:], load.cells())
+			gpus = gpus || load.gpus > 0
+		}
+		rows = append(rows, append(row, clean(n.Address)))
 	}
-	return v.table([]column{{title: "NODE", most: 30}, {title: "ROLES", worth: 2}, {title: "ADDRESS", worth: 1}}, rows)
+	if !gpus {
+		columns = slices.Delete(columns, 4, 7)
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], 4, 7)
+		}
+	}
+	return v.table(columns, rows)
 }

@@ -178,6 +178,7 @@ func drawnSight(t *rapid.T) runSight {
 		seen.allocation = &api.Allocation{Status: api.AllocationStatus{
 			Nodes: []api.NodeStatus{{Name: text.Draw(t, "node"), Roles: []string{"server"}}}, Servers: []api.ServerStatus{{Name: text.Draw(t, "server"), URL: text.Draw(t, "url")}},
 		}}
+		seen.loads = map[int32]nodeLoad{0: {cpu: rapid.Float64().Draw(t, "cpu"), gpus: rapid.IntRange(0, 8).Draw(t, "gpus"), watt: 1e4}}
 	}
 	return seen
 }

@@ -129,6 +129,7 @@ func (p *topProgram) look() tea.Cmd {
 			return g
 		}
 		seen := seeAround(ctx, c, run)
+		seen.loads = nodeLoads(ctx, c, seen.allocation)
 		g.open = &seen
 		return g
 	}

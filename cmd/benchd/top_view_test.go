@@ -91,6 +91,18 @@ func TestTopOverWidths(t *testing.T) {
 	}
 }
 
+// What a node answers may be anything.
+func FuzzReadLoad(f *testing.F) {
+	f.Add("benchd_node_cpu_percent 1\n")
+	f.Add("benchd_gpu_utilization_percent{gpu=\"0\"} NaN\n# TYPE x summary\nx{quantile=\"0.5\"} +Inf\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		load, err := readLoad(strings.NewReader(text))
+		if err == nil && len(load.cells()) != 5 {
+			t.Errorf("%+v", load)
+		}
+	})
+}
+
 // What does not fit is counted, and keys lead there.
 func TestTopScrolls(t *testing.T) {
 	t.Parallel()
@@ -126,11 +138,27 @@ func TestTopOpensARun(t *testing.T) {
 	seen.allocation = &api.Allocation{Status: api.AllocationStatus{
 		Nodes: []api.NodeStatus{{Name: "n7", Roles: []string{"server"}}}, Servers: []api.ServerStatus{{Name: "dummy-0", Node: "n7", URL: "http://n7:5000"}},
 	}}
+	load, err := readLoad(strings.NewReader(`# TYPE benchd_node_cpu_percent gauge
+benchd_node_cpu_percent{node="n7"} 37.4
+benchd_node_memory_used_bytes{node="n7"} 8589934592
+benchd_node_memory_total_bytes{node="n7"} 549755813888
+# TYPE benchd_gpu_utilization_percent gauge
+benchd_gpu_utilization_percent{node="n7",gpu="0"} 90
+benchd_gpu_utilization_percent{node="n7",gpu="1"} 70
+benchd_gpu_memory_used_bytes{node="n7",gpu="0"} 1073741824
+benchd_gpu_memory_total_bytes{node="n7",gpu="0"} 42949672960
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen.loads = map[int32]nodeLoad{0: load}
 	more := g
 	more.open = &seen
 	p.Update(more)
 	if picture := topPicture(p); !strings.Contains(picture, "http://n7:5000") || !strings.Contains(picture, "ROLES") || !strings.Contains(picture, "tok/s    ") {
 		t.Errorf("servers, nodes and rates:\n%s", picture)
+	} else if !strings.Contains(picture, "37 %  8.0/512 GiB  2× 80 %  1.0/40 GiB") {
+		t.Errorf("how busy nodes are:\n%s", picture)
 	}
 	more.open, more.openErr = nil, errors.New("run run-02 not found")
 	p.Update(more)
