@@ -52,7 +52,7 @@ func (m *terminal) drawn() []byte {
 	return bytes.Clone(m.raw)
 }
 
-// runFile writes a run of a number of measured seconds to a file.
+// runFile writes a run of a number of measured seconds to a file, with half as many before them to warm up.
 func runFile(t *testing.T, name string, seconds int) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name+".yaml")
@@ -63,11 +63,11 @@ spec:
   cluster: embedded
   service: {name: dummy, config: {ttft: 20ms, itl: 2ms}}
   workload:
-    warmup: 1s
+    warmup: %dms
     duration: %ds
     load: {pattern: closed, clientsPerNode: 2}
     output: {tokens: 16}
-`, name, seconds)
+`, name, 500*seconds, seconds)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestRunInPlainLines(t *testing.T) {
 func TestRunIsLeftAndFoundAgain(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t).ready()
-	m := p.onTerminal(nil, nil, "run", "-f", runFile(t, "long", 120), "-f", runFile(t, "other", 120))
+	m := p.onTerminal(nil, nil, "run", "-f", runFile(t, "long", 300), "-f", runFile(t, "other", 300))
 	m.expect("run/long  1 of 2")
 	m.expect("▸ Executing")
 	m.press(keyCtrlC)

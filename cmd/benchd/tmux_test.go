@@ -83,7 +83,7 @@ func TestRunAndTopInTmux(t *testing.T) {
 			shows := func(window string, wanted ...string) string {
 				t.Helper()
 				var last string
-				p.eventually(40*time.Second, fmt.Sprintf("%q on the window", wanted), func(context.Context) (bool, string) {
+				p.eventually(drawPatience, fmt.Sprintf("%q on the window", wanted), func(context.Context) (bool, string) {
 					last = m.screen(window)
 					for _, text := range wanted {
 						if strings.Count(last, text) != 1 {
@@ -94,7 +94,7 @@ func TestRunAndTopInTmux(t *testing.T) {
 				})
 				return last
 			}
-			m.start("run", size.width, size.height, p.binary, "run", "-f", runFile(t, "seen", 12), "--home", string(p.home))
+			m.start("run", size.width, size.height, p.binary, "run", "-f", runFile(t, "seen", 16), "--home", string(p.home))
 			shows("run", "run/seen  ", "▸ Executing", "· Reporting", "warm-up ", "0 failed", "Ctrl-C leaves it going")
 			m.start("top", size.width, size.height, p.binary, "top", "--home", string(p.home))
 			picture := shows("top", "ALLOCATION", "Ready ", "2/2", "1/1", "1  seen  Executing", "q quit")
