@@ -139,6 +139,7 @@ func TestSweepSuspendedAndResumed(t *testing.T) {
 		s.Repeats = 4
 		s.Template.Spec.BackoffLimit = count(0) // an attempt that is lost would end the run
 		s.Template.Spec.Service.Config["startup"] = "2s"
+		s.Template.Spec.Workload.Duration = seconds(3) // not all of them are through before the sweep is suspended
 	}))
 	suspend := func(to bool) {
 		if _, err := p.api.Patch(t.Context(), api.KindBenchmarkSweep, "default", "pause", map[string]any{"spec": map[string]any{"suspend": to}}); err != nil {
