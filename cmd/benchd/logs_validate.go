@@ -43,7 +43,7 @@ logs folder. Exit code 1 when a check fails.`,
 				nodes = min(nodes, max(1, source.nodes))
 			}
 			checks := logs.Validate(logs.Expect{
-				Outputs: source.outputs, Flag: filepath.Join(filepath.Dir(source.outputs.Stdout), "loggers_ready"), Lines: lines, Nodes: nodes,
+				Outputs: source.outputs, Flag: filepath.Join(filepath.Dir(source.outputs.Stdout), api.LogsReadyFile), Lines: lines, Nodes: nodes,
 			})
 			return printChecks(cmd.OutOrStdout(), checks)
 		},
