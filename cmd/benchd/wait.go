@@ -69,7 +69,12 @@ limit or its failure policy has stopped has ended.`,
 					}
 				}
 			}
-			return errors.Join(ended...)
+			if len(ended) == 0 {
+				return nil
+			}
+			first := exitError{code: exitFailure}
+			errors.As(ended[0], &first)
+			return exitError{first.code, errors.Join(ended...)}
 		},
 	}
 	cmd.Flags().StringVar(&condition, "for", "end", "end, delete, phase=PHASE or condition=TYPE[=STATUS]")
