@@ -42,10 +42,10 @@ func (a *accumulator) judgeGPUs(v *judgement, t *tracks) {
 }
 
 // judgeSides holds what the servers told against what the clients saw. Where they differ, somebody else uses the servers, or one side
-// counts wrongly.
+// counts wrongly. Of a load that was ended before its time nothing is held: a server that died told of itself while it lived alone.
 func (a *accumulator) judgeSides(v *judgement, r *Resources) {
 	s := &a.sum
-	if r == nil || len(r.PerServer) == 0 || len(r.PerServer) < len(a.servers) || s.MeasuredSeconds < sideSamples*r.IntervalSeconds {
+	if a.in.Interrupted || r == nil || len(r.PerServer) == 0 || len(r.PerServer) < len(a.servers) || s.MeasuredSeconds < sideSamples*r.IntervalSeconds {
 		return
 	}
 	tokens, flight, tellTokens, tellFlight := 0.0, 0.0, true, true
