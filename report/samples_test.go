@@ -165,6 +165,19 @@ func TestVerdictOfAnEndedLoad(t *testing.T) {
 	}
 }
 
+// A load that changes by itself is another one when a sample is as old as an interval: the sides are not held against each other.
+func TestSidesOfAShapedLoad(t *testing.T) {
+	for pattern, want := range map[string]bool{"closed": true, "ramp": false} {
+		a := &accumulator{sum: Summary{MeasuredSeconds: 60, Concurrency: Concurrency{Mean: 1}}, servers: map[string]*part{"s": {}}}
+		a.header.Pattern = pattern
+		var v judgement
+		a.judgeSides(&v, &Resources{IntervalSeconds: 1, PerServer: map[string]ServerResources{"s": {Running: &Usage{Mean: 50}}}})
+		if got := len(v.suspect) > 0; got != want {
+			t.Errorf("%s: %v", pattern, v.suspect)
+		}
+	}
+}
+
 // A run without samples has none, and says so by null.
 func TestNoSamples(t *testing.T) {
 	s := summarize(t, Input{Clients: 1}, client{header: header("c1")})

@@ -45,6 +45,9 @@ func (a *accumulator) judgeGPUs(v *judgement, t *tracks) {
 // counts wrongly. Of a load that was ended before its time nothing is held: a server that died told of itself while it lived alone.
 func (a *accumulator) judgeSides(v *judgement, r *Resources) {
 	s := &a.sum
+	if a.shaped() { // a sample is as old as an interval, and the load was another one then
+		return
+	}
 	if a.in.Interrupted || r == nil || len(r.PerServer) == 0 || len(r.PerServer) < len(a.servers) || s.MeasuredSeconds < sideSamples*r.IntervalSeconds {
 		return
 	}
