@@ -62,8 +62,8 @@ func served(t testing.TB, service, model string, change ...func(*api.BenchmarkRu
 // gpus makes devices where the cluster has none to give: the embedded one.
 func gpus(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_GPUS"] = "4" }
 
-// slowPull makes a pull long enough to be seen.
-func slowPull(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_PULL"] = "6s" }
+// slowPull makes a pull long enough to be seen on a busy machine too.
+func slowPull(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_PULL"] = "10s" }
 
 func nodes(servers, perReplica int32) func(*api.BenchmarkRunSpec) {
 	return func(s *api.BenchmarkRunSpec) {
