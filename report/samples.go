@@ -16,7 +16,7 @@ import (
 type track struct {
 	node, name string
 	counter    bool
-	at, value  float64 // the last sample's, in seconds after the load's beginning; NaN before the first
+	at, value  float64 // the last known one's, in seconds after the load's beginning; NaN before the first
 
 	// Of the measured window: samples, and their sum and peak; of a counter its growth, and its largest growth per second.
 	count     int
@@ -35,11 +35,11 @@ const apart = 3
 
 // add takes a sample at a time; from and to are the measured window, all in seconds.
 func (t *track) add(at, v, interval, from, to, step float64) {
-	before, had := t.at, t.value
-	t.at, t.value = at, v
-	if math.IsNaN(v) {
+	if math.IsNaN(v) { // a source that came too late once takes nothing from the samples around it
 		return
 	}
+	before, had := t.at, t.value
+	t.at, t.value = at, v
 	near := !math.IsNaN(had) && at > before && at-before <= apart*interval
 	inside := 0.0 // the share of the time since the last sample that lies in the window
 	if near {

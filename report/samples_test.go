@@ -108,6 +108,23 @@ func TestResources(t *testing.T) {
 	}
 }
 
+// A source that answers in every other sample alone, such as a slow driver, still tells how much was used: counters go on meanwhile.
+func TestResourcesOfASlowSource(t *testing.T) {
+	s, err := sampledRun(t, "gpu0_power_watts,gpu0_energy_joules_total,gpu1_power_watts,vllm-0_generation_tokens_total", map[string]func(int) string{"n1": func(s int) string {
+		if s%2 == 0 {
+			return ",,,"
+		}
+		return fmt.Sprintf("300,%d,100,%d", 300*s, 20*s)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, server := s.Resources.Energy, s.Resources.PerServer["vllm-0"]
+	if e == nil || !near(e.Joules, 4000) || !near(e.GapSeconds, 0) || server.OutputTokens == nil || !near(*server.OutputTokens, 200) || s.Verdict.State != Valid {
+		t.Errorf("energy %+v, server %+v, %+v", e, server, s.Verdict)
+	}
+}
+
 // What samples tell of trouble is a reason, and what they tell of normal operation is none.
 func TestVerdictOfSamples(t *testing.T) {
 	for name, tc := range map[string]struct {
