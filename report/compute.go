@@ -78,6 +78,7 @@ type accumulator struct {
 	completed      []float64 // by block
 	windowOut      []float64
 	windowIn       float64
+	sides          bothSides
 	chunks, shared int64
 	whole          wholeRun
 	sources        map[string]bool
@@ -326,8 +327,12 @@ func (a *accumulator) addToWindow(r *workload.Record, parts []*part) {
 			p.completed++
 		}
 	}
+	if r.Class == "" {
+		a.addEnded(r)
+	}
 	arrive := func(at int64, tokens float64) {
 		*grow(&a.series.tokens, slot(at)) += tokens
+		a.addToBounds(&a.sides.arrived, at, tokens)
 		if !a.inWindow(at) {
 			return
 		}

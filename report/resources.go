@@ -89,6 +89,9 @@ type ServerResources struct {
 	// PromptTokens and OutputTokens that the server counted in the window.
 	PromptTokens *float64 `json:"promptTokens"`
 	OutputTokens *float64 `json:"outputTokens"`
+
+	samples   int  // of requests running
+	allTokens bool // no second is missing in OutputTokens
 }
 
 // Energy of all GPUs of the server nodes in the measured window.

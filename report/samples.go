@@ -151,7 +151,7 @@ func (a *accumulator) finishResources(t *tracks) *Resources {
 		}
 	}
 	for name := range a.servers {
-		if s, told := t.server(name); told {
+		if s, told := t.server(name, window); told {
 			r.PerServer[name] = s
 		}
 	}
@@ -193,7 +193,7 @@ func rounded(v float64) float64 {
 }
 
 // server is what a server told of itself. Its columns begin with its name, on whatever node they were asked for.
-func (t *tracks) server(name string) (s ServerResources, told bool) {
+func (t *tracks) server(name string, window float64) (s ServerResources, told bool) {
 	find := func(column string) *track {
 		for _, one := range t.list {
 			if one.name == name+"_"+column && (one.count > 0 || one.covered > 0) {
@@ -213,6 +213,12 @@ func (t *tracks) server(name string) (s ServerResources, told bool) {
 			grown := one.grown
 			*to, told = &grown, true
 		}
+	}
+	if one := find("requests_running"); one != nil {
+		s.samples = one.count
+	}
+	if one := find("generation_tokens_total"); one != nil {
+		s.allTokens = one.covered > (1-1e-6)*window
 	}
 	queries, hits := find("prefix_cache_queries_total"), find("prefix_cache_hits_total")
 	if queries != nil && hits != nil && queries.grown > 0 {
