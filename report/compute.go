@@ -37,8 +37,9 @@ type Input struct {
 	Samples       string    `json:"samples,omitempty"`
 	SampleSeconds float64   `json:"sampleSeconds,omitempty"`
 	Start         time.Time `json:"start,omitzero"`
-	// ServerNodes are the nodes that servers ran on.
+	// ServerNodes are the nodes that servers ran on; none where nobody knows. Elsewhere: on none of the nodes that were sampled.
 	ServerNodes []string `json:"serverNodes,omitempty"`
+	Elsewhere   bool     `json:"elsewhere,omitempty"`
 	// Limits of the verdict.
 	Limits api.VerdictSpec `json:"limits"`
 	// Sweep that the run is a trial of, and the values of its parameters there.

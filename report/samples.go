@@ -136,11 +136,14 @@ func (a *accumulator) finishResources(t *tracks) *Resources {
 	if t == nil || len(t.list) == 0 {
 		return nil
 	}
-	r := &Resources{IntervalSeconds: a.in.SampleSeconds, PerNode: map[string]NodeResources{}, PerServer: map[string]ServerResources{}, Series: []ResourceSeries{}, serverNodes: a.in.ServerNodes}
+	r := &Resources{IntervalSeconds: a.in.SampleSeconds, PerNode: map[string]NodeResources{}, PerServer: map[string]ServerResources{}, Series: []ResourceSeries{}}
 	window := float64(a.to-a.from) / second
 	for _, one := range t.list {
 		if one.name == clock {
 			r.PerNode[one.node] = NodeResources{Samples: one.count, GapSeconds: max(0, window-one.covered), Metrics: map[string]Usage{}}
+			if a.in.serves(one.node) {
+				r.serverNodes = append(r.serverNodes, one.node)
+			}
 			continue
 		}
 		if usage, known := one.usage(); known {
@@ -228,6 +231,11 @@ func (t *tracks) server(name string, window float64) (s ServerResources, told bo
 	return s, told
 }
 
+// serves says whether a node's GPUs serve, as far as anybody knows.
+func (in *Input) serves(node string) bool {
+	return !in.Elsewhere && (len(in.ServerNodes) == 0 || slices.Contains(in.ServerNodes, node))
+}
+
 // energy adds up the GPUs of the server nodes: by their counters, and where a GPU has none, by its power.
 func (a *accumulator) energy(t *tracks) *Energy {
 	e := &Energy{}
@@ -235,7 +243,7 @@ func (a *accumulator) energy(t *tracks) *Energy {
 	window := float64(a.to-a.from) / second
 	for _, power := range t.list {
 		gpu, is := strings.CutSuffix(power.name, "_power_watts")
-		if !is || len(a.in.ServerNodes) > 0 && !slices.Contains(a.in.ServerNodes, power.node) {
+		if !is || !a.in.serves(power.node) {
 			continue
 		}
 		used, covered, source := power.area, power.covered, "power"

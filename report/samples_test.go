@@ -17,7 +17,7 @@ var loadStart = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // sampledRun is a load of 1 s of warm-up and 10 s of measurement with one request in flight all the time, whose answer of 20 tokens
 // comes each second; and samples beside it: one line of values for each second of s.
-func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) string) (*Summary, error) {
+func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) string, change ...func(*Input)) (*Summary, error) {
 	t.Helper()
 	attempt := t.TempDir()
 	for _, dir := range []string{"results", "metrics"} {
@@ -50,9 +50,11 @@ func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) strin
 	}
 	limits := defaults()
 	limits.CompletionsPerClient = 1
-	return Compute(filepath.Join(attempt, "results"), Input{
-		Clients: 1, Samples: "samples.csv", SampleSeconds: 1, Start: loadStart, ServerNodes: []string{"n1"}, Limits: limits,
-	})
+	in := Input{Clients: 1, Samples: "samples.csv", SampleSeconds: 1, Start: loadStart, ServerNodes: []string{"n1"}, Limits: limits}
+	for _, one := range change {
+		one(&in)
+	}
+	return Compute(filepath.Join(attempt, "results"), in)
 }
 
 var nearly = cmp.Comparer(near)
@@ -133,6 +135,7 @@ func TestVerdictOfSamples(t *testing.T) {
 	}{
 		"throttled GPU":         {"gpu3_throttled", "1", "GPU 3 of n1 was slowed down"},
 		"throttled in warm-up":  {"gpu3_throttled", "early", ""},
+		"throttled once":        {"gpu3_throttled", "once", ""},
 		"somebody else's":       {"gpu0_foreign_memory_bytes", "3000000000", "processes of others held 2.8 GiB of GPU 0"},
 		"a display":             {"gpu0_foreign_memory_bytes", "3000000", ""},
 		"ECC":                   {"gpu0_ecc_errors_total", "%d", "memory errors"},
@@ -149,6 +152,9 @@ func TestVerdictOfSamples(t *testing.T) {
 			if tc.values == "early" {
 				return fmt.Sprint(map[bool]int{true: 1}[s == 0])
 			}
+			if tc.values == "once" {
+				return fmt.Sprint(map[bool]int{true: 1}[s == 5])
+			}
 			if strings.Contains(tc.values, "%") {
 				return strings.Split(fmt.Sprintf(tc.values+"|", s, 100*s), "|")[0]
 			}
@@ -159,6 +165,36 @@ func TestVerdictOfSamples(t *testing.T) {
 		}
 		if got := strings.Join(s.Verdict.Reasons, "; "); tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// What GPUs of nodes without servers do is others' business: no energy, no mean, no reason.
+func TestGPUsThatDoNotServe(t *testing.T) {
+	busy := map[string]func(int) string{"n1": func(int) string { return "300,90,1,30000000000" }, "n2": func(int) string { return "100,10,1,30000000000" }}
+	for name, tc := range map[string]struct {
+		change              func(*Input)
+		joules, utilization float64
+		reasons             int
+	}{
+		"one node serves":            {func(in *Input) {}, 3000, 90, 2},
+		"nobody knows which":         {func(in *Input) { in.ServerNodes = nil }, 4000, 50, 4},
+		"the servers run far away":   {func(in *Input) { in.ServerNodes, in.Elsewhere = nil, true }, 0, 0, 0},
+		"a node without samples did": {func(in *Input) { in.ServerNodes = []string{"n3"} }, 0, 0, 0},
+	} {
+		s, err := sampledRun(t, "gpu0_power_watts,gpu0_utilization_percent,gpu0_throttled,gpu0_foreign_memory_bytes", busy, tc.change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		joules, utilization := 0.0, 0.0
+		if e := s.Resources.Energy; e != nil {
+			joules = e.Joules
+		}
+		if u := s.Headline().GPUUtilization; u != nil {
+			utilization = *u
+		}
+		if !near(joules, tc.joules) || !near(utilization, tc.utilization) || len(s.Verdict.Reasons) != tc.reasons {
+			t.Errorf("%s: %g J, %g %%, %q", name, joules, utilization, s.Verdict.Reasons)
 		}
 	}
 }

@@ -10,6 +10,9 @@ import (
 const (
 	// foreignMemory is what a GPU may hold of others' processes: a display, a monitoring agent.
 	foreignMemory = 256 << 20
+	// throttledShare is the share of samples in which a GPU may be slowed down, and one sample may be one in any case: drivers tell of a
+	// hardware slow-down also while clocks change (nvml.h, nvmlClocksThrottleReasonHwSlowdown).
+	throttledShare = 0.01
 	// sidesApart is how far servers' and clients' numbers may lie apart, as a share of the larger one, beyond what sampling explains.
 	sidesApart = 0.05
 	// flightApart is how many more requests servers may have than clients, as a share, for they are sampled as they come and go.
@@ -18,20 +21,20 @@ const (
 	sideSamples = 10
 )
 
-// judgeGPUs looks for GPUs that did not do what they can.
+// judgeGPUs looks for GPUs that did not do what they can. Those of nodes without servers are others' business.
 func (a *accumulator) judgeGPUs(v *judgement, t *tracks) {
 	if t == nil {
 		return
 	}
 	for _, one := range t.list {
 		gpu, name, is := strings.Cut(strings.TrimPrefix(one.name, "gpu"), "_")
-		if _, err := strconv.Atoi(gpu); err != nil || !is || !strings.HasPrefix(one.name, "gpu") {
+		if _, err := strconv.Atoi(gpu); err != nil || !is || !strings.HasPrefix(one.name, "gpu") || !a.in.serves(one.node) {
 			continue
 		}
 		usage, _ := one.usage()
 		switch name {
 		case "throttled":
-			v.suspectIf(usage.Mean > 0, "GPU %s of %s was slowed down by heat, power or its hardware in %.0f %% of the samples", gpu, one.node, 100*usage.Mean)
+			v.suspectIf(usage.Mean > throttledShare && usage.Mean*float64(one.count) > 1, "GPU %s of %s was slowed down by heat, power or its hardware in %.0f %% of the samples", gpu, one.node, 100*usage.Mean)
 		case "foreign_memory_bytes":
 			v.suspectIf(usage.Mean > foreignMemory, "processes of others held %.1f GiB of GPU %s of %s", usage.Mean/(1<<30), gpu, one.node)
 		case "ecc_errors_total":
