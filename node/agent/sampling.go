@@ -53,7 +53,7 @@ func (a *agent) push(ctx context.Context, to *api.PushgatewaySpec) {
 		return
 	}
 	p := monitor.Pusher{
-		URL: url, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node,
+		URL: url, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node, Direct: to.Start != nil,
 		Source: prometheus.Gatherers{a.exec, a.metrics}, Log: a.log,
 	}
 	p.Run(ctx)
