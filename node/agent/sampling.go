@@ -25,6 +25,9 @@ func (a *agent) monitor(ctx context.Context) (stop func()) {
 	spec := &a.manifest.Monitor
 	if *spec.Enabled {
 		s := monitor.NewSampler(a.opts.Node, samplesPath(a.folder, a.opts.Node), spec.Interval.Duration, a.log, a.sources()...)
+		if a.opts.ClockSkew != 0 {
+			s.Skew(a.opts.ClockSkew)
+		}
 		if err := a.metrics.Register(s); err != nil {
 			a.log.Warn("samples are not shown as metrics", "error", err)
 		}

@@ -64,6 +64,12 @@ func NewSampler(node, path string, interval time.Duration, log *slog.Logger, sou
 
 var gapMetric = Metric{FamilyNode, "", "sample_gap_seconds_total", "Seconds that no sample stands for, as the sampler came too late."}
 
+// Skew has the sampler go by a clock that is ahead of the node's, in tests of nodes whose clocks differ.
+func (s *Sampler) Skew(ahead time.Duration) {
+	s.now = func() time.Time { return time.Now().Add(ahead) }
+	s.wait = func(ctx context.Context, t time.Time) error { return sleepUntil(ctx, t.Add(-ahead)) }
+}
+
 // Run samples until ctx ends. Ticks are whole multiples of the interval on the wall clock, so that nodes are sampled at the same times.
 // A tick that came too late is left out, never made up for: the row after it tells of the gap.
 func (s *Sampler) Run(ctx context.Context) (err error) {
@@ -154,7 +160,7 @@ func (s *Sampler) show(values []float64) {
 // write is one system call: a reader never sees half a row.
 func (s *Sampler) write(out *csv.Writer, at time.Time, values []float64) error {
 	row := make([]string, 0, len(values)+2)
-	row = append(row, at.UTC().Format(time.RFC3339Nano), s.Node)
+	row = append(row, stamp(at), s.Node)
 	for _, v := range values {
 		row = append(row, number(v))
 	}
@@ -164,6 +170,9 @@ func (s *Sampler) write(out *csv.Writer, at time.Time, values []float64) error {
 	out.Flush()
 	return out.Error()
 }
+
+// stamp is a time as a row has it.
+func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 
 func sleepUntil(ctx context.Context, t time.Time) error {
 	timer := time.NewTimer(time.Until(t))
