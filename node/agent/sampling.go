@@ -79,7 +79,7 @@ func (a *agent) sources() []monitor.Source {
 		role = node.RoleClient
 	}
 	add(monitor.NewRoles(role))
-	add(monitor.GPUs(os.Getenv("CUDA_VISIBLE_DEVICES"), descends))
+	add(monitor.GPUs(os.Getenv("CUDA_VISIBLE_DEVICES"), isOurs))
 	service, err := services.Of(&a.manifest.Service)
 	if err != nil {
 		add(nil, err)
@@ -120,6 +120,26 @@ func (a *agent) observe(service *services.Service, s observed) monitor.Source {
 	server := services.Server{URL: s.url, Spec: a.manifest.Service, APIKey: s.key}
 	return monitor.NewPolled(a.manifest.Monitor.Interval.Duration, metrics, func(ctx context.Context) (map[string]float64, error) {
 		return service.Observe(ctx, server)
+	})
+}
+
+// isOurs says whether a process is the job's. Containers that Slurm starts (Pyxis) are steps of the job beside the agent's, not below it.
+func isOurs(pid int) bool {
+	if descends(pid) {
+		return true
+	}
+	proc, err := procfs.NewProc(pid)
+	if err != nil {
+		return false
+	}
+	groups, err := proc.Cgroups()
+	return err == nil && inJob(groups, os.Getenv("SLURM_JOB_ID"))
+}
+
+// inJob says whether control groups are of a Slurm job (Slurm: cgroup_v2.html, …/job_ID/step_ID/…).
+func inJob(groups []procfs.Cgroup, job string) bool {
+	return job != "" && slices.ContainsFunc(groups, func(g procfs.Cgroup) bool {
+		return slices.Contains(strings.Split(g.Path, "/"), "job_"+job)
 	})
 }
 
