@@ -108,3 +108,25 @@ func TestSamplerWhenTheClockIsSetBack(t *testing.T) {
 		}
 	})
 }
+
+// A driver that hangs when its GPUs are looked for keeps no node from starting, and what it gives in the end is freed.
+func TestGPUsOfADriverThatHangs(t *testing.T) {
+	had := finders
+	t.Cleanup(func() { finders = had })
+	synctest.Test(t, func(t *testing.T) {
+		closed := false
+		finders = []func(visible, func(int) bool) (*gpus, error){func(visible, func(int) bool) (*gpus, error) {
+			time.Sleep(time.Hour)
+			return newGPUs(nil, nil, func() error { closed = true; return nil }), nil
+		}}
+		began := time.Now()
+		if source, err := GPUs("", nil); source != nil || err == nil || time.Since(began) > time.Minute {
+			t.Errorf("%v, %v after %s", source, err, time.Since(began))
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if !closed {
+			t.Error("it is held for ever")
+		}
+	})
+}
