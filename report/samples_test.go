@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -196,6 +197,17 @@ func TestGPUsThatDoNotServe(t *testing.T) {
 		if !near(joules, tc.joules) || !near(utilization, tc.utilization) || len(s.Verdict.Reasons) != tc.reasons {
 			t.Errorf("%s: %g J, %g %%, %q", name, joules, utilization, s.Verdict.Reasons)
 		}
+	}
+}
+
+// A number that cannot be, from a server or a damaged file, does not cost the run its report: JSON knows no infinity.
+func TestSamplesWithoutBounds(t *testing.T) {
+	s, err := sampledRun(t, "gpu0_power_watts,vllm-0_requests_running,load1", map[string]func(int) string{"n1": func(int) string { return "1e308,1e308,-1e308" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := json.Marshal(s); err != nil {
+		t.Error(err)
 	}
 }
 
