@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"slices"
 	"time"
 
@@ -102,11 +104,7 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 	}
 	if m := &spec.Monitoring; *m.Enabled && attempt.LoadStart != nil {
 		in.Samples, in.SampleSeconds, in.Start = m.Output, m.Interval.Seconds(), attempt.LoadStart.Time
-		for _, n := range story.Nodes {
-			if slices.Contains(n.Roles, node.RoleServer) {
-				in.ServerNodes = append(in.ServerNodes, n.Name)
-			}
-		}
+		in.ServerNodes, in.Elsewhere = serving(spec.Service.Endpoints, story.Nodes)
 	}
 	summary, err := report.Make(attempt.Folder, in, story)
 	if errors.Is(err, fs.ErrNotExist) && in.Interrupted {
@@ -131,4 +129,27 @@ func startOf(a *api.Allocation) (job, agents time.Time) {
 		}
 	}
 	return job, agents
+}
+
+// serving are the nodes that servers run on. Those that run already, at endpoints, may be elsewhere; at an endpoint such as localhost
+// nobody knows which node's they are, and there are none.
+func serving(endpoints []string, nodes []api.NodeStatus) (names []string, elsewhere bool) {
+	hosts := map[string]bool{}
+	for _, endpoint := range endpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil {
+			return nil, false
+		}
+		host := u.Hostname()
+		if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+			return nil, false
+		}
+		hosts[host] = true
+	}
+	for _, n := range nodes {
+		if slices.Contains(n.Roles, node.RoleServer) || hosts[n.Name] || hosts[n.Address] {
+			names = append(names, n.Name)
+		}
+	}
+	return names, len(endpoints) > 0 && len(names) == 0
 }

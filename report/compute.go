@@ -37,8 +37,9 @@ type Input struct {
 	Samples       string    `json:"samples,omitempty"`
 	SampleSeconds float64   `json:"sampleSeconds,omitempty"`
 	Start         time.Time `json:"start,omitzero"`
-	// ServerNodes are the nodes that servers ran on.
+	// ServerNodes are the nodes that servers ran on; none where nobody knows. Elsewhere: on none of the nodes that were sampled.
 	ServerNodes []string `json:"serverNodes,omitempty"`
+	Elsewhere   bool     `json:"elsewhere,omitempty"`
 	// Limits of the verdict.
 	Limits api.VerdictSpec `json:"limits"`
 	// Sweep that the run is a trial of, and the values of its parameters there.
@@ -78,6 +79,7 @@ type accumulator struct {
 	completed      []float64 // by block
 	windowOut      []float64
 	windowIn       float64
+	sides          bothSides
 	chunks, shared int64
 	whole          wholeRun
 	sources        map[string]bool
@@ -326,8 +328,12 @@ func (a *accumulator) addToWindow(r *workload.Record, parts []*part) {
 			p.completed++
 		}
 	}
+	if r.Class == "" {
+		a.addEnded(r)
+	}
 	arrive := func(at int64, tokens float64) {
 		*grow(&a.series.tokens, slot(at)) += tokens
+		a.addToBounds(&a.sides.arrived, at, tokens)
 		if !a.inWindow(at) {
 			return
 		}

@@ -109,8 +109,8 @@ var drawnMetrics = []struct{ class, metric, caption string }{
 	{"server", "requests_waiting", "Requests waiting in the server"},
 	{"node", "cpu_percent", "CPU of the nodes"},
 	{"node", "memory_used_bytes", "Memory of the nodes in use"},
-	{"node", "network_receive_bytes_total", "Network, received"},
-	{"node", "network_transmit_bytes_total", "Network, sent"},
+	{"node", "network_received_bytes_total", "Network, received"},
+	{"node", "network_sent_bytes_total", "Network, sent"},
 }
 
 // putResources shows what nodes, GPUs and servers did meanwhile.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,7 +102,7 @@ func bigResources(s *Series) *Resources {
 			wave(name, "cpu_percent", 23, 8)
 			wave(name, "load1", 11, 3)
 			wave(name, "memory_used_bytes", 60e9, 2e9)
-			wave(name, "network_receive_bytes_total", 3e6, 1e6)
+			wave(name, "network_received_bytes_total", 3e6, 1e6)
 		}
 	}
 	return r
@@ -192,4 +193,13 @@ func htmlOf(t testing.TB, folder string) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// What is drawn has the names that samplers give: a figure of a name that nobody gives is never seen.
+func TestDrawnMetricsAreCharted(t *testing.T) {
+	for _, m := range drawnMetrics {
+		if !slices.Contains(charted, m.metric) && !slices.ContainsFunc(charted, func(name string) bool { return strings.HasSuffix(m.metric, "_"+name) }) {
+			t.Errorf("%s is not among the columns whose course is kept", m.metric)
+		}
+	}
 }

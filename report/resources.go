@@ -21,7 +21,7 @@ type Resources struct {
 	// Series over the whole load, on the steps of Summary.Series: one for each node and column.
 	Series []ResourceSeries `json:"series"`
 
-	serverNodes []string // whose GPUs serve; empty means that nobody knows
+	serverNodes []string // whose GPUs serve
 }
 
 // headline puts what servers and GPUs told into a run's headline numbers.
@@ -44,7 +44,7 @@ func (r *Resources) headline(h *api.Summary) {
 	}
 	sum, n := 0.0, 0.0
 	for _, name := range sortedKeys(r.PerNode) {
-		if len(r.serverNodes) > 0 && !slices.Contains(r.serverNodes, name) {
+		if !slices.Contains(r.serverNodes, name) {
 			continue
 		}
 		for _, column := range sortedKeys(r.PerNode[name].Metrics) {
@@ -89,6 +89,9 @@ type ServerResources struct {
 	// PromptTokens and OutputTokens that the server counted in the window.
 	PromptTokens *float64 `json:"promptTokens"`
 	OutputTokens *float64 `json:"outputTokens"`
+
+	samples   int  // of requests running
+	allTokens bool // no second is missing in OutputTokens
 }
 
 // Energy of all GPUs of the server nodes in the measured window.

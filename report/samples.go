@@ -16,7 +16,7 @@ import (
 type track struct {
 	node, name string
 	counter    bool
-	at, value  float64 // the last sample's, in seconds after the load's beginning; NaN before the first
+	at, value  float64 // the last known one's, in seconds after the load's beginning; NaN before the first
 
 	// Of the measured window: samples, and their sum and peak; of a counter its growth, and its largest growth per second.
 	count     int
@@ -35,11 +35,11 @@ const apart = 3
 
 // add takes a sample at a time; from and to are the measured window, all in seconds.
 func (t *track) add(at, v, interval, from, to, step float64) {
-	before, had := t.at, t.value
-	t.at, t.value = at, v
-	if math.IsNaN(v) {
+	if math.IsNaN(v) { // a source that came too late once takes nothing from the samples around it
 		return
 	}
+	before, had := t.at, t.value
+	t.at, t.value = at, v
 	near := !math.IsNaN(had) && at > before && at-before <= apart*interval
 	inside := 0.0 // the share of the time since the last sample that lies in the window
 	if near {
@@ -136,11 +136,14 @@ func (a *accumulator) finishResources(t *tracks) *Resources {
 	if t == nil || len(t.list) == 0 {
 		return nil
 	}
-	r := &Resources{IntervalSeconds: a.in.SampleSeconds, PerNode: map[string]NodeResources{}, PerServer: map[string]ServerResources{}, Series: []ResourceSeries{}, serverNodes: a.in.ServerNodes}
+	r := &Resources{IntervalSeconds: a.in.SampleSeconds, PerNode: map[string]NodeResources{}, PerServer: map[string]ServerResources{}, Series: []ResourceSeries{}}
 	window := float64(a.to-a.from) / second
 	for _, one := range t.list {
 		if one.name == clock {
 			r.PerNode[one.node] = NodeResources{Samples: one.count, GapSeconds: max(0, window-one.covered), Metrics: map[string]Usage{}}
+			if a.in.serves(one.node) {
+				r.serverNodes = append(r.serverNodes, one.node)
+			}
 			continue
 		}
 		if usage, known := one.usage(); known {
@@ -151,7 +154,7 @@ func (a *accumulator) finishResources(t *tracks) *Resources {
 		}
 	}
 	for name := range a.servers {
-		if s, told := t.server(name); told {
+		if s, told := t.server(name, window); told {
 			r.PerServer[name] = s
 		}
 	}
@@ -193,7 +196,7 @@ func rounded(v float64) float64 {
 }
 
 // server is what a server told of itself. Its columns begin with its name, on whatever node they were asked for.
-func (t *tracks) server(name string) (s ServerResources, told bool) {
+func (t *tracks) server(name string, window float64) (s ServerResources, told bool) {
 	find := func(column string) *track {
 		for _, one := range t.list {
 			if one.name == name+"_"+column && (one.count > 0 || one.covered > 0) {
@@ -214,12 +217,23 @@ func (t *tracks) server(name string) (s ServerResources, told bool) {
 			*to, told = &grown, true
 		}
 	}
+	if one := find("requests_running"); one != nil {
+		s.samples = one.count
+	}
+	if one := find("generation_tokens_total"); one != nil {
+		s.allTokens = one.covered > (1-1e-6)*window
+	}
 	queries, hits := find("prefix_cache_queries_total"), find("prefix_cache_hits_total")
 	if queries != nil && hits != nil && queries.grown > 0 {
 		rate := hits.grown / queries.grown
 		s.PrefixCacheHitRate = &rate
 	}
 	return s, told
+}
+
+// serves says whether a node's GPUs serve, as far as anybody knows.
+func (in *Input) serves(node string) bool {
+	return !in.Elsewhere && (len(in.ServerNodes) == 0 || slices.Contains(in.ServerNodes, node))
 }
 
 // energy adds up the GPUs of the server nodes: by their counters, and where a GPU has none, by its power.
@@ -229,7 +243,7 @@ func (a *accumulator) energy(t *tracks) *Energy {
 	window := float64(a.to-a.from) / second
 	for _, power := range t.list {
 		gpu, is := strings.CutSuffix(power.name, "_power_watts")
-		if !is || len(a.in.ServerNodes) > 0 && !slices.Contains(a.in.ServerNodes, power.node) {
+		if !is || !a.in.serves(power.node) {
 			continue
 		}
 		used, covered, source := power.area, power.covered, "power"

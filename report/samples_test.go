@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ var loadStart = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // sampledRun is a load of 1 s of warm-up and 10 s of measurement with one request in flight all the time, whose answer of 20 tokens
 // comes each second; and samples beside it: one line of values for each second of s.
-func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) string, changes ...func(*Input)) (*Summary, error) {
+func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) string, change ...func(*Input)) (*Summary, error) {
 	t.Helper()
 	attempt := t.TempDir()
 	for _, dir := range []string{"results", "metrics"} {
@@ -51,8 +52,8 @@ func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) strin
 	limits := defaults()
 	limits.CompletionsPerClient = 1
 	in := Input{Clients: 1, Samples: "samples.csv", SampleSeconds: 1, Start: loadStart, ServerNodes: []string{"n1"}, Limits: limits}
-	for _, change := range changes {
-		change(&in)
+	for _, one := range change {
+		one(&in)
 	}
 	return Compute(filepath.Join(attempt, "results"), in)
 }
@@ -110,6 +111,23 @@ func TestResources(t *testing.T) {
 	}
 }
 
+// A source that answers in every other sample alone, such as a slow driver, still tells how much was used: counters go on meanwhile.
+func TestResourcesOfASlowSource(t *testing.T) {
+	s, err := sampledRun(t, "gpu0_power_watts,gpu0_energy_joules_total,gpu1_power_watts,vllm-0_generation_tokens_total", map[string]func(int) string{"n1": func(s int) string {
+		if s%2 == 0 {
+			return ",,,"
+		}
+		return fmt.Sprintf("300,%d,100,%d", 300*s, 20*s)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, server := s.Resources.Energy, s.Resources.PerServer["vllm-0"]
+	if e == nil || !near(e.Joules, 4000) || !near(e.GapSeconds, 0) || server.OutputTokens == nil || !near(*server.OutputTokens, 200) || s.Verdict.State != Valid {
+		t.Errorf("energy %+v, server %+v, %+v", e, server, s.Verdict)
+	}
+}
+
 // What samples tell of trouble is a reason, and what they tell of normal operation is none.
 func TestVerdictOfSamples(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -118,6 +136,7 @@ func TestVerdictOfSamples(t *testing.T) {
 	}{
 		"throttled GPU":         {"gpu3_throttled", "1", "GPU 3 of n1 was slowed down"},
 		"throttled in warm-up":  {"gpu3_throttled", "early", ""},
+		"throttled once":        {"gpu3_throttled", "once", ""},
 		"somebody else's":       {"gpu0_foreign_memory_bytes", "3000000000", "processes of others held 2.8 GiB of GPU 0"},
 		"a display":             {"gpu0_foreign_memory_bytes", "3000000", ""},
 		"ECC":                   {"gpu0_ecc_errors_total", "%d", "memory errors"},
@@ -134,6 +153,9 @@ func TestVerdictOfSamples(t *testing.T) {
 			if tc.values == "early" {
 				return fmt.Sprint(map[bool]int{true: 1}[s == 0])
 			}
+			if tc.values == "once" {
+				return fmt.Sprint(map[bool]int{true: 1}[s == 5])
+			}
 			if strings.Contains(tc.values, "%") {
 				return strings.Split(fmt.Sprintf(tc.values+"|", s, 100*s), "|")[0]
 			}
@@ -145,6 +167,47 @@ func TestVerdictOfSamples(t *testing.T) {
 		if got := strings.Join(s.Verdict.Reasons, "; "); tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
+	}
+}
+
+// What GPUs of nodes without servers do is others' business: no energy, no mean, no reason.
+func TestGPUsThatDoNotServe(t *testing.T) {
+	busy := map[string]func(int) string{"n1": func(int) string { return "300,90,1,30000000000" }, "n2": func(int) string { return "100,10,1,30000000000" }}
+	for name, tc := range map[string]struct {
+		change              func(*Input)
+		joules, utilization float64
+		reasons             int
+	}{
+		"one node serves":            {func(in *Input) {}, 3000, 90, 2},
+		"nobody knows which":         {func(in *Input) { in.ServerNodes = nil }, 4000, 50, 4},
+		"the servers run far away":   {func(in *Input) { in.ServerNodes, in.Elsewhere = nil, true }, 0, 0, 0},
+		"a node without samples did": {func(in *Input) { in.ServerNodes = []string{"n3"} }, 0, 0, 0},
+	} {
+		s, err := sampledRun(t, "gpu0_power_watts,gpu0_utilization_percent,gpu0_throttled,gpu0_foreign_memory_bytes", busy, tc.change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		joules, utilization := 0.0, 0.0
+		if e := s.Resources.Energy; e != nil {
+			joules = e.Joules
+		}
+		if u := s.Headline().GPUUtilization; u != nil {
+			utilization = *u
+		}
+		if !near(joules, tc.joules) || !near(utilization, tc.utilization) || len(s.Verdict.Reasons) != tc.reasons {
+			t.Errorf("%s: %g J, %g %%, %q", name, joules, utilization, s.Verdict.Reasons)
+		}
+	}
+}
+
+// A number that cannot be, from a server or a damaged file, does not cost the run its report: JSON knows no infinity.
+func TestSamplesWithoutBounds(t *testing.T) {
+	s, err := sampledRun(t, "gpu0_power_watts,vllm-0_requests_running,load1", map[string]func(int) string{"n1": func(int) string { return "1e308,1e308,-1e308" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := json.Marshal(s); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -171,7 +234,7 @@ func TestSidesOfAShapedLoad(t *testing.T) {
 		a := &accumulator{sum: Summary{MeasuredSeconds: 60, Concurrency: Concurrency{Mean: 1}}, servers: map[string]*part{"s": {}}}
 		a.header.Pattern = pattern
 		var v judgement
-		a.judgeSides(&v, &Resources{IntervalSeconds: 1, PerServer: map[string]ServerResources{"s": {Running: &Usage{Mean: 50}}}})
+		a.judgeSides(&v, &Resources{IntervalSeconds: 1, PerServer: map[string]ServerResources{"s": {Running: &Usage{Mean: 50}, samples: 60}}})
 		if got := len(v.suspect) > 0; got != want {
 			t.Errorf("%s: %v", pattern, v.suspect)
 		}

@@ -76,7 +76,10 @@ func (s *Service) Observe(ctx context.Context, server Server) (map[string]float6
 	}
 	var told map[string]float64
 	err := server.exchange(ctx, http.MethodGet, path, nil, func(page io.Reader) (err error) {
-		told, err = readObservations(io.LimitReader(page, maxAnswer))
+		limited := &io.LimitedReader{R: page, N: maxAnswer}
+		if told, err = readObservations(limited); err == nil && limited.N <= 0 {
+			told, err = nil, fmt.Errorf("the server's metrics are over %d MiB: its last lines, and a number that is cut in two, would be taken for all", maxAnswer>>20)
+		}
 		return err
 	})
 	return told, err

@@ -21,6 +21,7 @@ import (
 
 	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/node/monitor"
 )
 
 // testLead leads a server of two nodes: the first node's agent answers with states, and that its client's error budget is spent; the
@@ -36,7 +37,11 @@ func testLead(t *testing.T, silence time.Duration, states ...node.ServerState) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/clock" { // ahead by some seconds
+			_ = json.NewEncoder(w).Encode(node.ClockReading{Wall: time.Now().Add(7 * time.Second).UnixNano()})
+			return
+		}
 		_ = json.NewEncoder(w).Encode(node.ExecutorStatus{Servers: states, Bound: node.BoundErrorBudget})
 	}))
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
@@ -100,5 +105,37 @@ func TestAServerIsBlamedBeforeTheLoad(t *testing.T) {
 	var f *failure
 	if err := a.execute(t.Context()); !errors.As(err, &f) || f.Reason != reasonExited {
 		t.Errorf("%v", err)
+	}
+}
+
+// Samples of a node whose clock differs are told by the lead's clock; of one that does not answer nobody knows.
+func TestSamplesByTheLeadsClock(t *testing.T) {
+	t.Parallel()
+	l := testLead(t, 0)
+	a := &attempt{lead: l, taken: time.Now().Add(-time.Minute)}
+	a.order.Folder = t.TempDir()
+	enabled := true
+	a.order.Monitoring.Enabled, a.order.Monitoring.Output = &enabled, "samples.csv"
+	taken := time.Now().UTC().Truncate(time.Second)
+	for i, ahead := range []time.Duration{7 * time.Second, 0} {
+		path := samplesPath(l.folder, l.members[i].Node)
+		text := "timestamp,node,a\n" + taken.Add(ahead-2*time.Second).Format(time.RFC3339Nano) + "," + l.members[i].Node + ",1\n"
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(a.order.Folder, "metrics"), 0o700), a.sliceMetrics(taken)); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err := monitor.Read(filepath.Join(a.order.Folder, "metrics", "samples.csv"), func(_ []string, s monitor.Sample) error {
+		seen++
+		if off := taken.Add(-2 * time.Second).Sub(s.At).Abs(); off > 2*time.Second { // as long as a busy machine takes for an answer
+			t.Errorf("%s: %s off", s.Node, off)
+		}
+		return nil
+	})
+	if err != nil || seen != 2 {
+		t.Errorf("%d rows (%v)", seen, err)
 	}
 }

@@ -74,6 +74,29 @@ func (m *member) clockOffset(ctx context.Context, zero time.Time) (offset, uncer
 	return offset, best / 2, nil
 }
 
+// sameClock is how far apart wall clocks may be and count as one: samples are taken by the second, and what keeps clocks together keeps
+// them much closer.
+const sameClock = 50 * time.Millisecond
+
+// ahead is how far the member's wall clock is before this node's; none where it is the same, or cannot be told: a node may be gone.
+func (m *member) ahead(ctx context.Context) time.Duration {
+	best, ahead := time.Duration(-1), time.Duration(0)
+	for range clockExchanges {
+		var reading node.ClockReading
+		before := time.Now()
+		if m.call(ctx, http.MethodGet, "/clock", nil, &reading) != nil {
+			break
+		}
+		if trip := time.Since(before); best < 0 || trip < best {
+			best, ahead = trip, time.Unix(0, reading.Wall).Sub(before.Add(trip/2))
+		}
+	}
+	if ahead.Abs() <= sameClock+best/2 {
+		return 0
+	}
+	return ahead
+}
+
 // gather reads the records of all agents that have registered. It returns those missing by rank.
 func gather(folder node.Folder, manifest *node.Manifest, client *node.Client) ([]*member, []int, error) {
 	var members []*member

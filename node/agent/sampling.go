@@ -25,6 +25,9 @@ func (a *agent) monitor(ctx context.Context) (stop func()) {
 	spec := &a.manifest.Monitor
 	if *spec.Enabled {
 		s := monitor.NewSampler(a.opts.Node, samplesPath(a.folder, a.opts.Node), spec.Interval.Duration, a.log, a.sources()...)
+		if a.opts.ClockSkew != 0 {
+			s.Skew(a.opts.ClockSkew)
+		}
 		if err := a.metrics.Register(s); err != nil {
 			a.log.Warn("samples are not shown as metrics", "error", err)
 		}
@@ -53,7 +56,7 @@ func (a *agent) push(ctx context.Context, to *api.PushgatewaySpec) {
 		return
 	}
 	p := monitor.Pusher{
-		URL: url, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node,
+		URL: url, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node, Direct: to.Start != nil,
 		Source: prometheus.Gatherers{a.exec, a.metrics}, Log: a.log,
 	}
 	p.Run(ctx)
@@ -76,7 +79,7 @@ func (a *agent) sources() []monitor.Source {
 		role = node.RoleClient
 	}
 	add(monitor.NewRoles(role))
-	add(monitor.GPUs(os.Getenv("CUDA_VISIBLE_DEVICES"), descends))
+	add(monitor.GPUs(os.Getenv("CUDA_VISIBLE_DEVICES"), isOurs))
 	service, err := services.Of(&a.manifest.Service)
 	if err != nil {
 		add(nil, err)
@@ -117,6 +120,26 @@ func (a *agent) observe(service *services.Service, s observed) monitor.Source {
 	server := services.Server{URL: s.url, Spec: a.manifest.Service, APIKey: s.key}
 	return monitor.NewPolled(a.manifest.Monitor.Interval.Duration, metrics, func(ctx context.Context) (map[string]float64, error) {
 		return service.Observe(ctx, server)
+	})
+}
+
+// isOurs says whether a process is the job's. Containers that Slurm starts (Pyxis) are steps of the job beside the agent's, not below it.
+func isOurs(pid int) bool {
+	if descends(pid) {
+		return true
+	}
+	proc, err := procfs.NewProc(pid)
+	if err != nil {
+		return false
+	}
+	groups, err := proc.Cgroups()
+	return err == nil && inJob(groups, os.Getenv("SLURM_JOB_ID"))
+}
+
+// inJob says whether control groups are of a Slurm job (Slurm: cgroup_v2.html, …/job_ID/step_ID/…).
+func inJob(groups []procfs.Cgroup, job string) bool {
+	return job != "" && slices.ContainsFunc(groups, func(g procfs.Cgroup) bool {
+		return slices.Contains(strings.Split(g.Path, "/"), "job_"+job)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/benchd/benchd/node/monitor"
@@ -42,9 +43,16 @@ func (a *attempt) sliceMetrics(to time.Time) error {
 	if !*a.order.Monitoring.Enabled {
 		return nil
 	}
-	var paths []string
-	for _, m := range a.members {
-		paths = append(paths, samplesPath(a.folder, m.Node))
+	files := make([]monitor.File, len(a.members))
+	ctx, cancel := context.WithTimeout(context.Background(), clocksTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i, m := range a.members {
+		wg.Go(func() { files[i] = monitor.File{Path: samplesPath(a.folder, m.Node), Ahead: m.ahead(ctx)} })
 	}
-	return monitor.Slice(paths, a.taken, to, filepath.Join(a.order.Folder, "metrics", a.order.Monitoring.Output))
+	wg.Wait()
+	return monitor.Slice(files, a.taken, to, filepath.Join(a.order.Folder, "metrics", a.order.Monitoring.Output))
 }
+
+// clocksTimeout bounds how long all nodes together are asked for their clocks.
+const clocksTimeout = 5 * time.Second

@@ -3,9 +3,11 @@ package monitor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The values of one GPU, in the order of its metrics.
@@ -92,13 +94,48 @@ func (g *gpus) Read(_ context.Context, v []float64) {
 // errNoGPU says that a way to GPUs leads to none, which is normal.
 var errNoGPU = errors.New("no GPU")
 
+// finders are the ways to GPUs, the best first.
+var finders = []func(visible, func(int) bool) (*gpus, error){openNVML, openNvidiaSMI, openAMD}
+
+// findTimeout bounds how long GPUs are looked for, which takes seconds for each where the driver does not stay loaded: one that hangs must not
+// keep a node from starting its servers.
+const findTimeout = 30 * time.Second
+
 // GPUs finds the node's GPUs: NVIDIA's by NVML, or by nvidia-smi where benchd was built without cgo; AMD's by sysfs. Nil means that
 // there are none. Of several, those that CUDA_VISIBLE_DEVICES names are sampled, for the others are of other jobs; an empty
 // one means all. An error says that there are some which cannot be read.
 func GPUs(list string, ours func(pid int) bool) (Source, error) {
+	type result struct {
+		found *gpus
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		found, err := findGPUs(visibleOf(list), ours)
+		done <- result{found, err}
+	}()
+	timer := time.NewTimer(findTimeout)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		if r.found == nil {
+			return nil, r.err
+		}
+		return r.found, nil
+	case <-timer.C:
+		go func() {
+			if r := <-done; r.found != nil {
+				_ = r.found.Close() // nobody samples them any more
+			}
+		}()
+		return nil, fmt.Errorf("sample GPUs: their driver did not answer within %s: see whether nvidia-smi does on this node", findTimeout)
+	}
+}
+
+func findGPUs(v visible, ours func(int) bool) (*gpus, error) {
 	var errs []error
-	for _, find := range []func(visible, func(int) bool) (*gpus, error){openNVML, openNvidiaSMI, openAMD} {
-		found, err := find(visibleOf(list), ours)
+	for _, find := range finders {
+		found, err := find(v, ours)
 		if err == nil {
 			return found, nil
 		}

@@ -169,7 +169,10 @@ func TestMachine(t *testing.T) {
 	net := func(name string, received, sent int) string {
 		return fmt.Sprintf("%s: %d 0 0 0 0 0 0 0 %d 0 0 0 0 0 0 0\n", name, received, sent)
 	}
-	write("proc/7/net/dev", "Inter-|\n face |bytes\n"+net("lo", 5, 5)+net("eth0", 100, 200)+net("ib0", 1, 2))
+	write("proc/7/net/dev", "Inter-|\n face |bytes\n"+net("lo", 5, 5)+net("eth0", 100, 200)+net("ib0", 1, 2)+net("bond0", 100, 200)+net("veth77", 50, 60))
+	write("sys/class/net/eth0/device/vendor", "")
+	write("sys/class/net/ib0/device/vendor", "")
+	write("sys/class/net/bond0/mtu", "")
 	if err := os.Symlink("7", filepath.Join(root, "proc/self")); err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +191,14 @@ func TestMachine(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, valuesOf(source)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"eth0", "ib0"} { // in a container's network, where all is virtual
+		if err := os.RemoveAll(filepath.Join(root, "sys/class/net", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := valuesOf(source)["network_received_bytes_total"]; got != 251 {
+		t.Errorf("%g bytes received by interfaces none of which is a device", got)
 	}
 	if _, err := NewMachine(filepath.Join(root, "gone"), ""); err == nil || !strings.Contains(err.Error(), "sample the node") {
 		t.Errorf("no /proc: %v", err)

@@ -31,8 +31,8 @@ var machineMetrics = []Metric{
 	{FamilyNode, "", "swap_used_bytes", "Swap space in use."},
 	{FamilyNode, "", "disk_read_bytes_total", "Bytes read from the node's own disks; network file systems are no part of it."},
 	{FamilyNode, "", "disk_written_bytes_total", "Bytes written to the node's own disks."},
-	{FamilyNode, "", "network_received_bytes_total", "Bytes received by all network interfaces but loopback."},
-	{FamilyNode, "", "network_sent_bytes_total", "Bytes sent by all network interfaces but loopback."},
+	{FamilyNode, "", "network_received_bytes_total", "Bytes received by the node's network devices; bonds, bridges and containers' interfaces are counted by those below them."},
+	{FamilyNode, "", "network_sent_bytes_total", "Bytes sent by the node's network devices."},
 	{FamilyNode, "", "infiniband_received_bytes_total", "Bytes received by all InfiniBand ports, past the kernel's network."},
 	{FamilyNode, "", "infiniband_sent_bytes_total", "Bytes sent by all InfiniBand ports."},
 }
@@ -120,17 +120,29 @@ func (m *machine) readDisks(v []float64) {
 	}
 }
 
+// readNetwork adds up devices: what a bond, a bridge, a VLAN or a container's interface carries is counted by the device below it. In a
+// network without any, such as a container's own, all but loopback count.
 func (m *machine) readNetwork(v []float64) {
-	devices, err := m.self.NetDev()
+	interfaces, err := m.self.NetDev()
 	if err != nil {
 		return
 	}
 	v[0], v[1] = 0, 0
-	for name, d := range devices {
-		if name != "lo" {
+	received, sent, devices := 0.0, 0.0, 0
+	for name, d := range interfaces {
+		if name == "lo" {
+			continue
+		}
+		received += float64(d.RxBytes)
+		sent += float64(d.TxBytes)
+		if _, err := os.Stat(filepath.Join(m.sys, "class/net", name, "device")); err == nil {
+			devices++
 			v[0] += float64(d.RxBytes)
 			v[1] += float64(d.TxBytes)
 		}
+	}
+	if devices == 0 {
+		v[0], v[1] = received, sent
 	}
 }
 

@@ -265,9 +265,9 @@ func TestSlice(t *testing.T) {
 		"n5.csv":   long,
 		"n6.csv":   head + row("n6", 11, "1") + row("\"od\"\"d,6\"", 12, "5,6"), // a row of another shape; a name that needs quotes
 	}
-	var paths []string
+	var paths []File
 	for _, name := range []string{"n1.csv", "gone.csv", "n2.csv", "n3.csv", "n4.csv", "late.csv", "n6.csv"} {
-		paths = append(paths, filepath.Join(dir, name))
+		paths = append(paths, File{Path: filepath.Join(dir, name)})
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
@@ -287,7 +287,7 @@ func TestSlice(t *testing.T) {
 	}
 	for _, window := range [][2]float64{{0, 0.002}, {9.999, 10.001}, {19.998, 30}, {-5, -1}, {25, 30}} {
 		at := func(s float64) time.Time { return noon.Add(time.Duration(s * 1e9)) }
-		if err := Slice([]string{filepath.Join(dir, "n5.csv")}, at(window[0]), at(window[1]), out); err != nil {
+		if err := Slice([]File{{Path: filepath.Join(dir, "n5.csv")}}, at(window[0]), at(window[1]), out); err != nil {
 			t.Fatal(err)
 		}
 		want := strings.Builder{}
@@ -300,6 +300,16 @@ func TestSlice(t *testing.T) {
 		}
 		if got, err := os.ReadFile(out); err != nil || string(got) != want.String() {
 			t.Errorf("%v: %d bytes, want %d (%v)", window, len(got), want.Len(), err)
+		}
+	}
+	// A node whose clock is ahead tells what was later, as one that is behind what was earlier.
+	for _, ahead := range []time.Duration{5 * time.Second, -5 * time.Second} {
+		if err := Slice([]File{{paths[0].Path, ahead}}, noon.Add(10*time.Second-ahead), noon.Add(15*time.Second-ahead), out); err != nil {
+			t.Fatal(err)
+		}
+		want := head + row("n1", 10-ahead.Seconds(), "1,2") + row("n1", 15-ahead.Seconds(), "3,")
+		if got, err := os.ReadFile(out); err != nil || string(got) != want {
+			t.Errorf("%s ahead: %q, want %q (%v)", ahead, got, want, err)
 		}
 	}
 	if err := Slice(paths, noon, noon, filepath.Join(dir, "gone", "out.csv")); err == nil {
@@ -330,7 +340,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
-		if err := Slice([]string{path}, time.Time{}, time.Now(), path+".out"); err != nil {
+		if err := Slice([]File{{Path: path}}, time.Time{}, time.Now(), path+".out"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
@@ -25,16 +26,19 @@ func newNVML(lib nvml.Interface, v visible, ours func(int) bool) (*gpus, error) 
 	if ret != nvml.SUCCESS {
 		return nil, errors.Join(fmt.Errorf("sample GPUs: count them: %w", ret), shutdown(lib))
 	}
+	v = slicesOf(lib, v)
 	var indices []string
 	var devices []gpu
 	var all []*nvmlGPU
+	mayOpen := 0
 	for i := range n {
 		d, ret := lib.DeviceGetHandleByIndex(i)
 		if ret != nvml.SUCCESS {
-			continue // of another job
+			continue // of another job, and CUDA does not count it
 		}
 		uuid, _ := d.GetUUID()
-		if !v.has(i, uuid) {
+		mayOpen++
+		if !v.has(mayOpen-1, uuid) {
 			continue
 		}
 		g := &nvmlGPU{device: d, uuid: uuid, ours: ours}
@@ -48,6 +52,28 @@ func newNVML(lib nvml.Interface, v visible, ours func(int) bool) (*gpus, error) 
 		stop()
 		return shutdown(lib)
 	}), nil
+}
+
+// slicesOf puts the GPU in place of each slice of one (MIG) that is named, by its own UUID or, as of old, by its GPU's. Where that cannot be
+// found out, the slice's name stays.
+func slicesOf(lib nvml.Interface, v visible) visible {
+	var gpus visible
+	for _, one := range v {
+		old, _, isOld := strings.Cut(strings.TrimPrefix(one, "MIG-"), "/")
+		if isOld && strings.HasPrefix(old, "GPU-") {
+			one = old
+		} else if strings.HasPrefix(one, "MIG-") {
+			if slice, ret := lib.DeviceGetHandleByUUID(one); ret == nvml.SUCCESS {
+				if d, ret := slice.GetDeviceHandleFromMigDeviceHandle(); ret == nvml.SUCCESS {
+					if uuid, ret := d.GetUUID(); ret == nvml.SUCCESS {
+						one = uuid
+					}
+				}
+			}
+		}
+		gpus = append(gpus, one)
+	}
+	return gpus
 }
 
 func shutdown(lib nvml.Interface) error {
@@ -110,6 +136,9 @@ func (g *nvmlGPU) readProcesses(v []float64) {
 		return
 	}
 	v[gpuOwnMemory], v[gpuForeignMemory] = 0, 0
+	if mode, _, ret := g.device.GetMigMode(); ret == nvml.SUCCESS && mode == nvml.DEVICE_MIG_ENABLE {
+		v[gpuForeignMemory] = nan // of other slices, which take nothing from ours
+	}
 	for _, p := range list {
 		switch {
 		case p.UsedGpuMemory == noMemory:

@@ -130,3 +130,77 @@ func TestNVMLThatIsNotThere(t *testing.T) {
 		t.Errorf("no GPU of the job's: %v", err)
 	}
 }
+
+// uuids are those of a DGX's GPUs, by index.
+func uuids(t *testing.T, lib *dgxa100.Server) []string {
+	t.Helper()
+	var all []string
+	for _, d := range lib.Devices {
+		uuid, ret := d.GetUUID()
+		if ret != nvml.SUCCESS {
+			t.Fatal(ret)
+		}
+		all = append(all, uuid)
+	}
+	return all
+}
+
+func sampled(t *testing.T, lib nvml.Interface, list string) (map[string]float64, []string) {
+	t.Helper()
+	source, err := newNVML(lib, visibleOf(list), descendsFromNobody)
+	if err != nil {
+		t.Fatalf("%s: %v", list, err)
+	}
+	defer source.Close()
+	var indices []string
+	for _, m := range source.Metrics() {
+		if m.Name == "power_watts" {
+			indices = append(indices, m.Subject)
+		}
+	}
+	return valuesOf(source), indices
+}
+
+// Where a job may open some GPUs alone, CUDA counts these from 0, and so does Slurm.
+func TestNVMLWithGPUsOfOthersForbidden(t *testing.T) {
+	lib := dgx(t, nil)
+	lib.DeviceGetHandleByIndexFunc = func(i int) (nvml.Device, nvml.Return) {
+		if i < 4 {
+			return nil, nvml.ERROR_NO_PERMISSION
+		}
+		return lib.Devices[i], nvml.SUCCESS
+	}
+	if _, got := sampled(t, lib, "0,1"); cmp.Diff([]string{"4", "5"}, got) != "" {
+		t.Errorf("GPUs %v", got)
+	}
+}
+
+// Of a slice of a GPU (MIG) that GPU is sampled and no other, and what other slices hold is no harm to it.
+func TestNVMLOfASlice(t *testing.T) {
+	lib := dgx(t, nil)
+	all := uuids(t, lib)
+	known := lib.DeviceGetHandleByUUIDFunc
+	lib.DeviceGetHandleByUUIDFunc = func(uuid string) (nvml.Device, nvml.Return) {
+		if uuid == "MIG-aaaa" {
+			return &mock.Device{GetDeviceHandleFromMigDeviceHandleFunc: func() (nvml.Device, nvml.Return) { return lib.Devices[3], nvml.SUCCESS }}, nvml.SUCCESS
+		}
+		return known(uuid)
+	}
+	for _, i := range []int{3, 5} {
+		if d, ok := lib.Devices[i].(*dgxa100.Device); ok {
+			d.GetMigModeFunc = func() (int, int, nvml.Return) { return nvml.DEVICE_MIG_ENABLE, nvml.DEVICE_MIG_ENABLE, nvml.SUCCESS }
+		}
+	}
+	for list, want := range map[string]string{"MIG-aaaa": "3", "MIG-" + all[5] + "/1/0": "5"} {
+		values, got := sampled(t, lib, list)
+		if cmp.Diff([]string{want}, got) != "" {
+			t.Errorf("%s: GPUs %v", list, got)
+		}
+		if foreign, told := values["gpu"+want+"_foreign_memory_bytes"]; told || values["gpu"+want+"_power_watts"] == 0 {
+			t.Errorf("%s: %g bytes of others, %v", list, foreign, values)
+		}
+	}
+	if _, got := sampled(t, lib, "MIG-unknown"); len(got) != 8 {
+		t.Errorf("a slice of nobody knows which GPU: %v", got)
+	}
+}

@@ -2,8 +2,10 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -20,6 +22,8 @@ type Pusher struct {
 	Interval time.Duration
 	// Job and Instance name the group that the metrics stand in: it is replaced by each push and deleted at the end.
 	Job, Instance string
+	// Direct says that the gateway is one of the job's own: a proxy that the site sets for the world outside has no place in between.
+	Direct bool
 	// Source of the metrics. An empty one pushes nothing.
 	Source prometheus.Gatherer
 	// Log gets what goes wrong.
@@ -31,7 +35,9 @@ const pushTimeout = 10 * time.Second
 
 // Run pushes until the context ends, and then deletes the group: metrics of a job that is gone would look alive for ever.
 func (p *Pusher) Run(ctx context.Context) {
-	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(p.Source).Client(&http.Client{Timeout: pushTimeout})
+	transport := p.transport()
+	defer transport.CloseIdleConnections()
+	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(p.Source).Client(&http.Client{Timeout: pushTimeout, Transport: transport})
 	tick := time.NewTicker(p.Interval)
 	defer tick.Stop()
 	pushed, failing := false, false
@@ -55,9 +61,20 @@ func (p *Pusher) Run(ctx context.Context) {
 			pushed, failing = true, false
 			continue
 		}
+		// A gateway that was too slow to answer may have taken it.
+		var slow net.Error
+		pushed = pushed || errors.Is(err, context.Canceled) || errors.As(err, &slow) && slow.Timeout()
 		if !failing && ctx.Err() == nil {
 			p.Log.Warn("push metrics: benchd goes on trying; see whether the Pushgateway runs and this node can reach it", "url", p.URL, "error", fmt.Sprint(err))
 		}
 		failing = true
 	}
+}
+
+func (p *Pusher) transport() *http.Transport {
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if p.Direct {
+		t.Proxy = nil
+	}
+	return t
 }

@@ -100,3 +100,43 @@ func TestPusherWithoutMetrics(t *testing.T) {
 		t.Errorf("asked: %v", g.asked)
 	}
 }
+
+// What a slow gateway may have taken is deleted too, though it was never heard that it did.
+func TestPusherDeletesWhatASlowGatewayMayHave(t *testing.T) {
+	arrived, deleted := make(chan struct{}), make(chan struct{}, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		if r.Method == http.MethodDelete {
+			deleted <- struct{}{}
+			w.WriteHeader(http.StatusAccepted)
+			return
+		}
+		close(arrived)
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "up"}))
+	p := Pusher{URL: server.URL, Interval: time.Millisecond, Job: "benchd", Instance: "n1", Source: registry, Log: slog.New(slog.DiscardHandler), Direct: true}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	<-arrived
+	cancel()
+	<-done
+	select {
+	case <-deleted:
+	default:
+		t.Error("the group stays for ever")
+	}
+}
+
+// The gateway of the job itself is asked past the proxy that a site sets for the world outside; one that was named by its proxy.
+func TestPusherAndProxies(t *testing.T) {
+	for _, direct := range []bool{true, false} {
+		p := Pusher{Direct: direct}
+		if through := p.transport().Proxy != nil; through == direct {
+			t.Errorf("direct: %t, through a proxy: %t", direct, through)
+		}
+	}
+}

@@ -23,6 +23,9 @@ type Sample struct {
 	Values []float64
 }
 
+// largest is far more than anything that is sampled: what is larger is damage, and sums of it would have no end.
+const largest = 1e24
+
 // Read reads a CSV of samples, of one node or of several: the names of its columns, after time and node, and its rows to visit, whose
 // Values it uses again for the next one. Rows that are no samples are left out. A file that is not there gives fs.ErrNotExist.
 func Read(path string, visit func(columns []string, s Sample) error) error {
@@ -45,7 +48,7 @@ func Read(path string, visit func(columns []string, s Sample) error) error {
 		}
 		for i, cell := range cells[2:] {
 			v, err := strconv.ParseFloat(cell, 64)
-			if err != nil || math.IsInf(v, 0) {
+			if err != nil || math.Abs(v) > largest {
 				v = nan
 			}
 			values[i] = v

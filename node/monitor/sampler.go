@@ -40,7 +40,8 @@ type Sampler struct {
 	// Log gets what goes wrong once sampling has begun.
 	Log *slog.Logger
 
-	// wait waits for a time.
+	// now is the wall clock, wait waits for a time on it.
+	now     func() time.Time
 	wait    func(context.Context, time.Time) error
 	readers []*reader
 	metrics []Metric
@@ -51,7 +52,7 @@ type Sampler struct {
 
 // NewSampler makes a Sampler of these sources, and of the metric that tells of its own gaps.
 func NewSampler(node, path string, interval time.Duration, log *slog.Logger, sources ...Source) *Sampler {
-	s := &Sampler{Node: node, Path: path, Interval: interval, Log: log, wait: sleepUntil}
+	s := &Sampler{Node: node, Path: path, Interval: interval, Log: log, now: time.Now, wait: sleepUntil}
 	for _, source := range sources {
 		r := newReader(source)
 		s.readers = append(s.readers, r)
@@ -63,10 +64,20 @@ func NewSampler(node, path string, interval time.Duration, log *slog.Logger, sou
 
 var gapMetric = Metric{FamilyNode, "", "sample_gap_seconds_total", "Seconds that no sample stands for, as the sampler came too late."}
 
+// Skew has the sampler go by a clock that is ahead of the node's, in tests of nodes whose clocks differ.
+func (s *Sampler) Skew(ahead time.Duration) {
+	s.now = func() time.Time { return time.Now().Add(ahead) }
+	s.wait = func(ctx context.Context, t time.Time) error { return sleepUntil(ctx, t.Add(-ahead)) }
+}
+
 // Run samples until ctx ends. Ticks are whole multiples of the interval on the wall clock, so that nodes are sampled at the same times.
 // A tick that came too late is left out, never made up for: the row after it tells of the gap.
 func (s *Sampler) Run(ctx context.Context) (err error) {
+	for _, r := range s.readers {
+		go r.run()
+	}
 	defer func() {
+		s.show(nil) // an old sample would look alive for ever
 		for _, r := range s.readers {
 			err = errors.Join(err, r.close())
 		}
@@ -83,30 +94,32 @@ func (s *Sampler) Run(ctx context.Context) (err error) {
 	if err := s.begin(f, out); err != nil {
 		return err
 	}
-	for _, r := range s.readers {
-		go r.run()
-	}
 	gaps := 0.0
-	next := time.Now().Truncate(s.Interval).Add(s.Interval)
+	next := s.after(s.now())
 	for {
 		if s.wait(ctx, next) != nil {
 			return nil
 		}
-		now := time.Now()
+		now := s.now()
 		if late := now.Sub(next) / s.Interval; late > 0 { // woken too late, such as after the machine slept
 			next = next.Add(late * s.Interval)
 			gaps += (late * s.Interval).Seconds()
 		}
-		values := s.read(ctx, next.Add(s.Interval*4/5), gaps)
+		values := s.read(ctx, time.Now().Add(s.Interval*4/5-max(0, now.Sub(next))), gaps)
 		if ctx.Err() != nil {
 			return nil // cut off in the middle: half a sample tells wrong things
 		}
 		if err := s.write(out, now, values); err != nil {
 			return err
 		}
-		next = next.Add(s.Interval)
+		if next = next.Add(s.Interval); next.Sub(now) > 2*s.Interval { // the clock was set back: not to be waited for until it is where it was
+			next = s.after(now)
+		}
 	}
 }
+
+// after is the first tick after a time.
+func (s *Sampler) after(t time.Time) time.Time { return t.Truncate(s.Interval).Add(s.Interval) }
 
 // begin writes the header, unless the file has it: a second life goes on where the first one ended.
 func (s *Sampler) begin(f *os.File, out *csv.Writer) error {
@@ -133,16 +146,21 @@ func (s *Sampler) read(ctx context.Context, deadline time.Time, gaps float64) []
 		values = append(values, r.answer(deadline)...)
 	}
 	values = append(values, gaps)
-	s.mu.Lock()
-	s.values = values
-	s.mu.Unlock()
+	s.show(values)
 	return values
+}
+
+// show makes a sample the last one.
+func (s *Sampler) show(values []float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.values = values
 }
 
 // write is one system call: a reader never sees half a row.
 func (s *Sampler) write(out *csv.Writer, at time.Time, values []float64) error {
 	row := make([]string, 0, len(values)+2)
-	row = append(row, at.UTC().Format(time.RFC3339Nano), s.Node)
+	row = append(row, stamp(at), s.Node)
 	for _, v := range values {
 		row = append(row, number(v))
 	}
@@ -152,6 +170,9 @@ func (s *Sampler) write(out *csv.Writer, at time.Time, values []float64) error {
 	out.Flush()
 	return out.Error()
 }
+
+// stamp is a time as a row has it.
+func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 
 func sleepUntil(ctx context.Context, t time.Time) error {
 	timer := time.NewTimer(time.Until(t))
@@ -233,18 +254,21 @@ func (r *reader) answer(deadline time.Time) []float64 {
 // closeTimeout is how long a source that hangs is waited for.
 const closeTimeout = 2 * time.Second
 
+// close ends the reading and frees the source. Either may hang with a driver: it is then left behind.
 func (r *reader) close() error {
 	close(r.asks)
+	closed := make(chan error, 1)
+	go func() {
+		for range r.answers { // until nothing is read any more: what is in use must not be freed
+		}
+		closed <- r.source.Close()
+	}()
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
-	for {
-		select {
-		case _, more := <-r.answers:
-			if !more {
-				return r.source.Close()
-			}
-		case <-timer.C:
-			return nil // it is left behind: to free what a hanging driver uses would hang too
-		}
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		return nil
 	}
 }

@@ -10,13 +10,20 @@ import (
 	"time"
 )
 
-// Slice copies the rows of several nodes' CSV files that lie between two times into one file, node after node. Nodes may have
-// different columns: the file has all of them, and a cell is empty where its node has no such column. Files that are not there
-// are left out: a node may have died before its first sample.
-func Slice(paths []string, from, to time.Time, output string) error {
+// File is one node's CSV file.
+type File struct {
+	Path string
+	// Ahead is how far the node's clock is before that of whoever slices; less than none where it is behind.
+	Ahead time.Duration
+}
+
+// Slice copies the rows of several nodes' CSV files that lie between two times into one file, node after node, with times as one clock
+// tells them. Nodes may have different columns: the file has all of them, and a cell is empty where its node has no such column. Files that
+// are not there are left out: a node may have died before its first sample.
+func Slice(files []File, from, to time.Time, output string) error {
 	columns := []string{columnTime, columnNode}
-	for _, path := range paths {
-		names, err := columnsOf(path)
+	for _, file := range files {
+		names, err := columnsOf(file.Path)
 		if err != nil {
 			return fmt.Errorf("slice metrics: %w", err)
 		}
@@ -32,8 +39,8 @@ func Slice(paths []string, from, to time.Time, output string) error {
 	}
 	w := csv.NewWriter(out)
 	err = w.Write(columns)
-	for _, path := range paths {
-		err = errors.Join(err, sliceFile(w, columns, path, from, to))
+	for _, file := range files {
+		err = errors.Join(err, sliceFile(w, columns, file, from.Add(file.Ahead), to.Add(file.Ahead)))
 	}
 	w.Flush()
 	if err := errors.Join(err, w.Error(), out.Sync(), out.Close()); err != nil {
@@ -50,8 +57,9 @@ func columnsOf(path string) ([]string, error) {
 	return f.names, f.file.Close()
 }
 
-func sliceFile(w *csv.Writer, columns []string, path string, from, to time.Time) error {
-	f, err := openSamples(path)
+// sliceFile copies the rows between two times by the node's own clock.
+func sliceFile(w *csv.Writer, columns []string, file File, from, to time.Time) error {
+	f, err := openSamples(file.Path)
 	if f == nil {
 		return err
 	}
@@ -75,6 +83,9 @@ func sliceFile(w *csv.Writer, columns []string, path string, from, to time.Time)
 		}
 		for i, cell := range cells {
 			row[place[i]] = cell
+		}
+		if file.Ahead != 0 {
+			row[0] = stamp(at.Add(-file.Ahead))
 		}
 		if err := w.Write(row); err != nil {
 			return err
