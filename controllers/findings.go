@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 
@@ -50,9 +51,18 @@ func (s *runPass) found(findings []api.LogFinding) {
 		if slices.ContainsFunc(a.Findings, func(old api.LogFinding) bool { return old.Rule == f.Rule }) {
 			continue
 		}
-		s.events = append(s.events, event{api.EventWarning, f.Rule, fmt.Sprintf("%s (%s %s, %d lines): %s", f.Meaning, f.Node, f.Component, f.Count, f.NextStep)})
+		s.events = append(s.events, event{api.EventWarning, f.Rule, fmt.Sprintf("%s (%s): %s", f.Meaning, placeOf(f), f.NextStep)})
 	}
 	if len(findings) > 0 {
 		a.Findings = findings
 	}
+}
+
+// placeOf says where a rule found something, and how often. What a job's script prints is of no node.
+func placeOf(f api.LogFinding) string {
+	lines := "1 line"
+	if f.Count != 1 {
+		lines = fmt.Sprintf("%d lines", f.Count)
+	}
+	return strings.TrimPrefix(f.Node+" ", " ") + f.Component + ", " + lines
 }

@@ -96,7 +96,7 @@ func TestReadErrors(t *testing.T) {
 		"a time without a unit": {run("  monitoring: {interval: '5'}\n"), []string{`r.yaml:7:26: spec.monitoring.interval: "5" is a time without a unit: say 5s`}},
 		"a time in days":        {run("  timeouts: {queue: 1d}\n"), []string{`r.yaml:7:21: spec.timeouts.queue: "1d" is not a time: use one such as 30s, 5m or 1h30m`}},
 		"a time beyond all":     {run("  timeouts: {queue: 99999999999h}\n"), []string{`r.yaml:7:21: spec.timeouts.queue: "99999999999h" is not a time: use one such as 30s, 5m or 1h30m`}},
-		"a time out of range":   {run("  monitoring: {interval: 1ms}\n"), []string{`r.yaml:7:26: spec.monitoring.interval: "1ms": use a time such as 30s or 5m, from 100ms to 1h0m0s`}},
+		"a time out of range":   {run("  monitoring: {interval: 1ms}\n"), []string{`r.yaml:7:26: spec.monitoring.interval: "1ms": use a time such as 30s or 5m, from 100ms to 1h`}},
 		"an amount":             {run("  nodes: {servers: {memory: 64Q}}\n"), []string{`r.yaml:7:29: spec.nodes.servers.memory: "64Q" is not an amount: use one such as 64Gi or 512Mi`}},
 		"a value out of range":  {run("  nodes:\n    servers:\n      count: -1\n"), []string{`r.yaml:9:14: spec.nodes.servers.count: -1: use 0 to 4096`}},
 		"a bad name": {strings.Replace(run(""), "name: a", "name: A_b", 1), []string{
@@ -110,6 +110,9 @@ func TestReadErrors(t *testing.T) {
 			`r.yaml:6:44: spec.workload.load.pattern: "constnat" is not supported; did you mean "constant"?`,
 			`r.yaml:6:64: spec.workload.balance: "roundrobin" is not supported; did you mean "roundRobin"?`,
 			`r.yaml:6:81: spec.workload.api: "soap" is not supported: use "chat", "completions", "ollamaChat", "ollamaGenerate" or "rest"`,
+		}},
+		"a word of a list left out": {run("  logging: {type: forward, forward: {url: 'http://loki:3100'}}\n"), []string{
+			`r.yaml:7:28: spec.logging.forward.format: is required: use "loki", "elasticsearch" or "fluentbit"`,
 		}},
 		"a fault of two fields": {strings.Replace(run(""), "dummy}", "dummy, nodesPerReplica: 2, replicas: 1}", 1), []string{
 			`r.yaml:5:43: spec.service.nodesPerReplica: 2: replicas (1) × nodesPerReplica (2) = 2 server nodes, but nodes.servers.count is 1`,

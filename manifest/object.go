@@ -274,6 +274,9 @@ func (o *object) merge(found field.ErrorList) {
 			}
 			name := fmt.Sprint(e.BadValue)
 			detail = "is not supported" + oneOf(name, known)
+			if name == "" && value == "" {
+				detail = "is required" + oneOf(name, known)
+			}
 			if _, written := o.at[e.Field]; written && strings.HasSuffix(e.Field, "["+name+"]") {
 				o.reportKey(e.Field, name, detail) // the key is what is not known, whatever its value
 				continue

@@ -164,6 +164,9 @@ func (a *accumulator) restarted() []string {
 func (a *accumulator) finishSteady() {
 	s := &a.sum
 	s.Steady.State = UnknownState
+	if a.in.Interrupted {
+		return // what came after the end tells no trend
+	}
 	n := int(a.to/int64(second)) + 1
 	a.waiting.sort()
 	output := a.series.tokens

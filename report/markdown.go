@@ -136,7 +136,7 @@ func steadiness(s *Summary) string {
 		return s.Definitions["saturated"]
 	}
 	if s.Steady.State == UnknownState {
-		return "a window of fewer than ten seconds tells no trend"
+		return "a window of fewer than ten seconds, or one that was ended before its time, tells no trend"
 	}
 	return fmt.Sprintf("over the window, requests in flight drifted by %.1f %%, output by %.1f %%", 100*drift(s.Steady.InFlight), 100*drift(s.Steady.TokenRate))
 }

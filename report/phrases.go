@@ -11,7 +11,7 @@ func replicas(n int32) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %d replicas", n)
+	return ", " + plural(int(n), "replica")
 }
 
 func describeLoad(l *api.LoadSpec) string {

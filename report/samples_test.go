@@ -18,7 +18,7 @@ var loadStart = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // sampledRun is a load of 1 s of warm-up and 10 s of measurement with one request in flight all the time, whose answer of 20 tokens
 // comes each second; and samples beside it: one line of values for each second of s.
-func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) string, change ...func(*Input)) (*Summary, error) {
+func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) string, changes ...func(*Input)) (*Summary, error) {
 	t.Helper()
 	attempt := t.TempDir()
 	for _, dir := range []string{"results", "metrics"} {
@@ -52,8 +52,8 @@ func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) strin
 	limits := defaults()
 	limits.CompletionsPerClient = 1
 	in := Input{Clients: 1, Samples: "samples.csv", SampleSeconds: 1, Start: loadStart, ServerNodes: []string{"n1"}, Limits: limits}
-	for _, one := range change {
-		one(&in)
+	for _, change := range changes {
+		change(&in)
 	}
 	return Compute(filepath.Join(attempt, "results"), in)
 }
@@ -208,6 +208,36 @@ func TestSamplesWithoutBounds(t *testing.T) {
 	}
 	if _, err := json.Marshal(s); err != nil {
 		t.Error(err)
+	}
+}
+
+// A server that died told of itself while it lived alone, and what came after it tells no trend: nobody else is accused, and the window
+// is not called steady.
+func TestVerdictOfAnEndedLoad(t *testing.T) {
+	s, err := sampledRun(t, "vllm-0_requests_running,vllm-0_requests_waiting", map[string]func(int) string{"n1": func(s int) string {
+		return map[bool]string{true: "4,4"}[s < 3]
+	}}, func(in *Input) { in.Interrupted = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(s.Verdict.Reasons, "; "); strings.Contains(got, "somebody else") || !strings.Contains(got, "ended before its time") {
+		t.Errorf("reasons: %s", got)
+	}
+	if s.Steady.State != UnknownState || !strings.Contains(steadiness(s), "ended before its time") {
+		t.Errorf("%+v: %s", s.Steady, steadiness(s))
+	}
+}
+
+// A load that changes by itself is another one when a sample is as old as an interval: the sides are not held against each other.
+func TestSidesOfAShapedLoad(t *testing.T) {
+	for pattern, want := range map[string]bool{"closed": true, "ramp": false} {
+		a := &accumulator{sum: Summary{MeasuredSeconds: 60, Concurrency: Concurrency{Mean: 1}}, servers: map[string]*part{"s": {}}}
+		a.header.Pattern = pattern
+		var v judgement
+		a.judgeSides(&v, &Resources{IntervalSeconds: 1, PerServer: map[string]ServerResources{"s": {Running: &Usage{Mean: 50}, samples: 60}}})
+		if got := len(v.suspect) > 0; got != want {
+			t.Errorf("%s: %v", pattern, v.suspect)
+		}
 	}
 }
 

@@ -197,7 +197,7 @@ type Attainment struct {
 
 // Steady tells whether the measured window was one state: whether requests in flight or the token rate moved.
 type Steady struct {
-	// State is steady, unsteady, or unknown in a window of fewer than ten seconds.
+	// State is steady, unsteady, or unknown in a window of fewer than ten seconds, and of a load that was ended before its time.
 	State string `json:"state"`
 	// InFlight and TokenRate are the trends of the series of 1 s; of answers that are not streamed, completions stand for tokens.
 	InFlight  *Trend `json:"inFlight"`

@@ -46,10 +46,17 @@ func (a *accumulator) judgeGPUs(v *judgement, t *tracks) {
 }
 
 // judgeSides holds what the servers told against what the clients saw. Where they differ, somebody else uses the servers, or one side
-// counts wrongly. Servers go on for a while with requests that failed, and those that were sent again count twice there.
+// counts wrongly. Servers go on for a while with requests that failed, and those that were sent again count twice there. Of a load that was
+// ended before its time nothing is held: a server that died told of itself while it lived alone.
 func (a *accumulator) judgeSides(v *judgement, r *Resources) {
 	s := &a.sum
-	if r == nil || len(r.PerServer) == 0 || len(r.PerServer) < len(a.servers) || s.MeasuredSeconds < sideSamples*r.IntervalSeconds || s.ErrorRate > 0 || s.Client.Retries > 0 {
+	if a.shaped() { // a sample is as old as an interval, and the load was another one then
+		return
+	}
+	if a.in.Interrupted || s.ErrorRate > 0 || s.Client.Retries > 0 {
+		return
+	}
+	if r == nil || len(r.PerServer) == 0 || len(r.PerServer) < len(a.servers) || s.MeasuredSeconds < sideSamples*r.IntervalSeconds {
 		return
 	}
 	tokens, flight, tellTokens, tellFlight := 0.0, 0.0, s.Tokens.Source == workload.CountedByServer, true

@@ -27,8 +27,8 @@ var runColumns = []column{
 	{name: "TTFT p99", description: "99th percentile of the time to the first token", cell: summary(func(s *api.Summary) string { return seconds(s.TTFTP99) })},
 	{name: "Errors", description: "Share of requests that failed", cell: summary(func(s *api.Summary) string { return significant(s.ErrorRate*100) + "%" })},
 	{name: "Verdict", description: "What the report concludes", cell: summary(func(s *api.Summary) string { return s.Verdict })},
-	{name: "Message", description: "What is going on or being waited for", wide: true, cell: cell(runMessage)},
 	{name: "Job", description: "Slurm job of the last attempt", wide: true, cell: cell(runJob)},
+	{name: "Message", description: "What is going on or being waited for", wide: true, cell: cell(runMessage)},
 }
 
 var sweepColumns = []column{

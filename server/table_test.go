@@ -44,7 +44,7 @@ func TestTables(t *testing.T) {
 
 	for target, want := range map[string][]any{
 		runs + "/new":    {"new", "Pending", "", "dummy", "tiny", 2.0, "<none>", "<none>", "<none>", "<none>", "<none>", "<none>", "<none>", "<none>"},
-		runs + "/failed": {"failed", "Failed (ServerUnhealthy)", "", "dummy", "tiny", 2.0, "<none>", "<none>", "<none>", "<none>", "<none>", "<none>", "no answer", "7"},
+		runs + "/failed": {"failed", "Failed (ServerUnhealthy)", "", "dummy", "tiny", 2.0, "<none>", "<none>", "<none>", "<none>", "<none>", "<none>", "7", "no answer"},
 		runs + "/done":   {"done", "Completed", "", "dummy", "tiny", 2.0, "12.3", "1580", "45.1ms", "1.25s", "0.5%", "Healthy", "<none>", "<none>"},
 		allocs:           {"alloc", "Queued", "", "7", "PENDING", 0.0, "Resources"},
 		clusters:         {"c", "slurm", "<none>", "Unknown", ""},

@@ -198,7 +198,7 @@ type MonitoringSpec struct {
 	Interval metav1.Duration `json:"interval,omitzero"`
 	// Output is the CSV file's name in the run's metrics folder.
 	Output string `json:"output,omitempty"`
-	// Pushgateway is where live metrics of the client nodes are pushed to.
+	// Pushgateway is where live metrics of all nodes are pushed to.
 	Pushgateway *PushgatewaySpec `json:"pushgateway,omitempty"`
 }
 

@@ -6,10 +6,14 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
+
+// LogsReadyFile is the file beside a run's logs that says when the collector followed every log.
+const LogsReadyFile = "loggers_ready"
 
 const (
 	// maxLogRules bounds the rules of one's own, maxPatterns the patterns of one: every line is held against them.
@@ -39,6 +43,12 @@ func validateLogging(l *LoggingSpec, at *field.Path) field.ErrorList {
 		{"stdout", l.Outputs.Stdout}, {"stderr", l.Outputs.Stderr}, {"aggregated", l.Outputs.Aggregated},
 	} {
 		errs = append(errs, validateFileName(f.value, outputs.Child(f.name))...)
+		switch {
+		case f.value == LogsReadyFile:
+			errs = append(errs, field.Invalid(outputs.Child(f.name), f.value, "the collector writes this file itself: use another name"))
+		case strings.HasSuffix(f.value, ".gz"): // such a name stands for the compressed form of another
+			errs = append(errs, field.Invalid(outputs.Child(f.name), clip(f.value), "leave .gz out: logging.compress adds it"))
+		}
 		if seen[f.value] {
 			errs = append(errs, field.Duplicate(outputs.Child(f.name), f.value))
 		}

@@ -186,7 +186,7 @@ func validateRunSpec(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	errs = append(errs, validateContainer(&s.Container, at.Child("container"))...)
 	errs = append(errs, ValidateWorkload(&s.Workload, at.Child("workload"))...)
 	errs = append(errs, validateVerdict(&s.Verdict, at.Child("verdict"))...)
-	errs = append(errs, validateMonitoring(&s.Monitoring, s.Container.Runtime, at.Child("monitoring"))...)
+	errs = append(errs, validateMonitoring(s, at.Child("monitoring"))...)
 	errs = append(errs, validateLogging(&s.Logging, at.Child("logging"))...)
 	errs = append(errs, validateTimeouts(&s.Timeouts, at.Child("timeouts"))...)
 	if limit := *s.BackoffLimit; limit < 0 || limit > 100 {
@@ -334,7 +334,8 @@ func validateService(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func validateMonitoring(m *MonitoringSpec, runtime Runtime, at *field.Path) field.ErrorList {
+func validateMonitoring(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
+	m := &s.Monitoring
 	errs := validateDuration(m.Interval, 100*time.Millisecond, time.Hour, at.Child("interval"))
 	if p := m.Pushgateway; p != nil {
 		to := at.Child("pushgateway")
@@ -344,8 +345,11 @@ func validateMonitoring(m *MonitoringSpec, runtime Runtime, at *field.Path) fiel
 			errs = append(errs, field.Forbidden(to.Child("url"), "a Pushgateway is started, and tells its address itself: leave out url, or start"))
 		case p.Start != nil:
 			errs = append(errs, validateRange(int64(p.Start.Port), 1024, 65535, to.Child("start", "port"))...)
+			if p.Start.Port == s.Nodes.ExecutorPort {
+				errs = append(errs, field.Invalid(to.Child("start", "port"), p.Start.Port, "it is nodes.executorPort, which the agent of each node listens on: use another"))
+			}
 			if p.Start.Image != "" {
-				errs = append(errs, validateImageName(p.Start.Image, runtime, to.Child("start", "image"))...)
+				errs = append(errs, validateImageName(p.Start.Image, s.Container.Runtime, to.Child("start", "image"))...)
 			}
 		case p.URL == "":
 			errs = append(errs, field.Required(to.Child("url"), "say where the Pushgateway is, such as http://mel2109:9091, or have one started by start: {}"))
@@ -454,7 +458,18 @@ func validateRange(v, least, most int64, at *field.Path) field.ErrorList {
 
 func validateDuration(d metav1.Duration, least, most time.Duration, at *field.Path) field.ErrorList {
 	if d.Duration < least || d.Duration > most {
-		return field.ErrorList{field.Invalid(at, d.Duration.String(), fmt.Sprintf("use a time such as 30s or 5m, from %s to %s", least, most))}
+		return field.ErrorList{field.Invalid(at, d.Duration.String(), fmt.Sprintf("use a time such as 30s or 5m, from %s to %s", short(least), short(most)))}
 	}
 	return nil
+}
+
+// short prints a time without the zeros behind it: 1h, not 1h0m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
 }

@@ -131,7 +131,7 @@ func describeRun(p func(string, ...any), run *api.BenchmarkRun) {
 			p("  %s\t%s  %s", phase.Phase, phase.Since.Format(time.TimeOnly), took)
 		}
 		if l := a.Logs; l != nil {
-			p("  logs\t%s", logLine(l))
+			p("  logs\t%s", logLine(l, a.Allocation))
 		}
 		for _, f := range a.Findings {
 			p("  %s\t%s", f.Severity, findingLine(f))
@@ -217,19 +217,25 @@ func describeConditions(p func(string, ...any), conditions []metav1.Condition) {
 // findingLine says what a rule found in the logs, and where.
 func findingLine(f api.LogFinding) string {
 	where := strings.TrimPrefix(f.Node+" "+f.Component, " ")
-	return fmt.Sprintf("%s (%s, %s, %d lines): %s", f.Rule, where, f.At.Format(time.TimeOnly), f.Count, f.Meaning)
+	return fmt.Sprintf("%s (%s, %s, %s): %s", f.Rule, where, f.At.Format(time.TimeOnly), counted(int(f.Count), "line"), f.Meaning)
 }
 
 // logLine says what a log collector brought together.
-func logLine(l *api.LogSummary) string {
-	line := fmt.Sprintf("%d lines of %d nodes, %d of standard error", l.Lines, len(l.Nodes), l.StderrLines)
-	for _, level := range []string{"warning", "error", "fatal"} {
+func logLine(l *api.LogSummary, allocation string) string {
+	line := fmt.Sprintf("%s of %s, %d of standard error", counted(int(l.Lines), "line"), counted(len(l.Nodes), "node"), l.StderrLines)
+	for _, level := range []string{"warning", "error"} {
 		if n := l.Levels[level]; n > 0 {
-			line += fmt.Sprintf(", %d %s", n, level)
+			line += ", " + counted(int(n), level)
 		}
+	}
+	if n := l.Levels["fatal"]; n > 0 {
+		line += fmt.Sprintf(", %d fatal", n)
 	}
 	if l.Forwarded > 0 || l.Dropped > 0 {
 		line += fmt.Sprintf("; %d sent to the log service, %d dropped", l.Forwarded, l.Dropped)
+	}
+	if l.Dropped > 0 {
+		line += ": the lead's warnings in `benchd logs allocation/" + allocation + "` say why"
 	}
 	return line
 }

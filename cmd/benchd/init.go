@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -107,8 +109,28 @@ func writeMonitoring(cmd *cobra.Command, o *options, folder string) error {
 			filepath.Join(folder, "credentials"), filepath.Join(string(dir), "tls"))
 		return nil
 	}
-	say(cmd)("\nNext: copy the folder to your laptop (scp -rp), open the tunnel (ssh -fN -L 8443:localhost:8443 %s) and run `docker compose up -d` in it;\nREADME.md has the commands.", hostName())
+	end, listens := tunnelEnd(dir)
+	if !listens {
+		say(cmd)("\nThe control plane has listened once; it does not listen on a port now: start it with `benchd serve --detach --listen 127.0.0.1:8443`.")
+	}
+	say(cmd)("\nNext: copy the folder to your laptop (scp -rp), open the tunnel (ssh -fN -L 8443:%s %s) and run `docker compose up -d` in it;\nREADME.md has the commands.", end, hostName())
 	return nil
+}
+
+// tunnelEnd is where the control plane listens, as its own host sees it; and whether it does.
+func tunnelEnd(dir home.Dir) (string, bool) {
+	owner, err := dir.Owner()
+	if err != nil || owner.URL == "" {
+		return "localhost:8443", false
+	}
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(owner.URL, "https://"))
+	if err != nil {
+		return "localhost:8443", false
+	}
+	if slices.Contains([]string{"", "127.0.0.1", "::1", "0.0.0.0", "::"}, host) {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port), true
 }
 
 // monitoringCredentials are the files of the home that let Prometheus in; none where the control plane never listened with TLS.
@@ -157,7 +179,9 @@ func writeStarter(say func(string, ...any), folder string, files []starterFile) 
 		}
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 		if errors.Is(err, fs.ErrExist) {
-			say("%s was there and is left as it is", path)
+			if err := renew(say, path, file); err != nil {
+				return err
+			}
 			continue
 		}
 		if err != nil {
@@ -169,6 +193,26 @@ func writeStarter(say func(string, ...any), folder string, files []starterFile) 
 		}
 		say("%s is written", path)
 	}
+	return nil
+}
+
+// renew leaves a file of the folder as it is; but what lets Prometheus in is a copy, which is worth nothing when the control plane has
+// made it anew.
+func renew(say func(string, ...any), path string, file starterFile) error {
+	if file.private {
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read what is there: %w", err)
+		}
+		if string(old) != file.text {
+			if err := os.WriteFile(path, []byte(file.text), 0o600); err != nil {
+				return fmt.Errorf("renew what is there: %w", err)
+			}
+			say("%s is renewed", path)
+			return nil
+		}
+	}
+	say("%s was there and is left as it is", path)
 	return nil
 }
 

@@ -27,10 +27,11 @@ func newLogsCommand(o *options) *cobra.Command {
 	var f logFlags
 	var follow bool
 	cmd := &cobra.Command{
-		Use:   "logs RUN|allocation/NAME",
+		Use:   "logs RUN|allocation/NAME|FOLDER",
 		Short: "Show the logs of all nodes of a run or an Allocation, merged in the order of time",
 		Long: `Show the logs of all nodes, merged in the order of time. Of a finished run they are those of its start-up and of its own time; of a
-run that goes on, and of an Allocation, all that its job has written. A run that is named as one of the verbs below is meant by run/NAME.`,
+run that goes on, and of an Allocation, all that its job has written. A run that is named as one of the verbs below is meant by run/NAME.
+FOLDER is a run's attempt or its logs folder, and needs no control plane.`,
 		Example: `  benchd logs my-run --level warning
   benchd logs my-run -f --component server --grep 'throughput|preempt'
   benchd logs allocation/my-run-1 --node mel2109 --since 5m`,
@@ -40,18 +41,14 @@ run that goes on, and of an Allocation, all that its job has written. A run that
 			if err != nil {
 				return err
 			}
-			c, err := connectRunning(cmd.Context(), o.home)
+			source, done, err := o.logsIn(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
-			defer c.Close()
-			source, err := o.logsOf(cmd.Context(), c, args)
-			if err != nil {
-				return err
-			}
+			defer done()
 			ctx, stop := withSignals(cmd.Context())
 			defer stop()
-			if err := source.show(ctx, view, follow); err != nil {
+			if err := source.complain(cmd, view.read, source.show(ctx, view, follow)); err != nil {
 				return err
 			}
 			if view.read == 0 {
@@ -152,8 +149,10 @@ func (v *logView) checkNode() error {
 
 // logSource is a run or an Allocation whose logs are wanted.
 type logSource struct {
-	name    string
-	outputs logs.Outputs
+	// name is for messages, named what the command line calls it; local is a folder.
+	name, named string
+	local       bool
+	outputs     logs.Outputs
 	// nodes is how many nodes it has.
 	nodes int
 	// finished: the merged files are final. ended: no more lines come. folder holds the raw logs; empty before there are any.
@@ -172,7 +171,7 @@ func (o *options) logsOf(ctx context.Context, c *client.Client, args []string) (
 	if len(names) != 1 {
 		return nil, exitError{exitInvalid, errors.New("name the one run or Allocation whose logs are wanted")}
 	}
-	s := &logSource{name: word(kind) + " " + names[0]}
+	s := &logSource{name: word(kind) + " " + names[0], named: word(kind) + "/" + names[0]}
 	switch kind {
 	case api.KindBenchmarkRun:
 		s.look = func(ctx context.Context) error { return s.lookAtRun(ctx, c, o.namespace, names[0]) }
@@ -233,9 +232,11 @@ func rawLogs(a *api.Allocation) string { return filepath.Dir(node.Folder(a.Statu
 
 // outputsIn are the merged files of a run.
 func outputsIn(dir string, l *api.LoggingSpec) logs.Outputs {
-	return logs.Outputs{
-		Stdout: filepath.Join(dir, l.Outputs.Stdout), Stderr: filepath.Join(dir, l.Outputs.Stderr), Aggregated: filepath.Join(dir, l.Outputs.Aggregated),
+	out := logs.Outputs{Stdout: filepath.Join(dir, l.Outputs.Stdout), Stderr: filepath.Join(dir, l.Outputs.Stderr)}
+	if l.JSONL == nil || *l.JSONL {
+		out.Aggregated = filepath.Join(dir, l.Outputs.Aggregated)
 	}
+	return out
 }
 
 // nodesOf is how many nodes a run has at the least.

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -43,7 +45,7 @@ logs folder. Exit code 1 when a check fails.`,
 				nodes = min(nodes, max(1, source.nodes))
 			}
 			checks := logs.Validate(logs.Expect{
-				Outputs: source.outputs, Flag: filepath.Join(filepath.Dir(source.outputs.Stdout), "loggers_ready"), Lines: lines, Nodes: nodes,
+				Outputs: source.outputs, Flag: filepath.Join(filepath.Dir(source.outputs.Stdout), api.LogsReadyFile), Lines: lines, Nodes: nodes,
 			})
 			return printChecks(cmd.OutOrStdout(), checks)
 		},
@@ -84,10 +86,12 @@ func printChecks(out io.Writer, checks []logs.Check) error {
 
 // finishedLogs finds the merged files of a run that has ended, or in a folder.
 func (o *options) finishedLogs(ctx context.Context, args []string) (*logSource, error) {
-	source, err := o.logsIn(ctx, args)
-	switch {
-	case err != nil:
+	source, done, err := o.logsIn(ctx, args)
+	if err != nil {
 		return nil, err
+	}
+	done()
+	switch {
 	case source.outputs.Stdout == "":
 		return nil, exitError{exitInvalid, fmt.Errorf("%s has no merged logs: name a run or a folder", source.name)}
 	case !source.ended:
@@ -96,26 +100,52 @@ func (o *options) finishedLogs(ctx context.Context, args []string) (*logSource, 
 	return source, nil
 }
 
-// logsIn finds the logs of a folder, if the argument names one, else those of a run or an Allocation.
-func (o *options) logsIn(ctx context.Context, args []string) (*logSource, error) {
+// logsIn finds the logs of a folder, if the argument names one, else those of a run or an Allocation. What it returns beside them is
+// to be called when they are no longer looked at.
+func (o *options) logsIn(ctx context.Context, args []string) (*logSource, func(), error) {
 	if info, err := os.Stat(args[0]); len(args) == 1 && err == nil && info.IsDir() {
-		return folderLogs(args[0])
+		source, err := folderLogs(args[0])
+		return source, func() {}, err
+	}
+	if _, _, err := objectArgs(args); err != nil { // whether or not a control plane runs
+		return nil, nil, err
 	}
 	c, err := connectRunning(ctx, o.home)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer c.Close()
-	return o.logsOf(ctx, c, args)
+	source, err := o.logsOf(ctx, c, args)
+	if err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return source, c.Close, nil
+}
+
+// complain makes of the error that reading ended with one that says what to do; read is how many lines were read. Lines that are none,
+// among others, are told of beside the output.
+func (s *logSource) complain(cmd *cobra.Command, read int64, err error) error {
+	var bad *logs.UnreadableError
+	file := cmp.Or(s.outputs.Aggregated, s.outputs.Stdout)
+	switch {
+	case s.local && errors.Is(err, fs.ErrNotExist):
+		return exitError{exitInvalid, fmt.Errorf("%s has no merged logs: name the folder of a run's attempt, or its logs folder", s.name)}
+	case !errors.As(err, &bad):
+		return err
+	case read == 0:
+		return fmt.Errorf("%s has no line that can be read: `benchd logs validate %s` says what is wrong", file, s.named)
+	}
+	note(cmd)("%s of %s cannot be read: `benchd logs validate %s` says what is wrong", counted(int(bad.Lines), "line"), file, s.named)
+	return nil
 }
 
 // folderLogs are the logs of an attempt's folder, or of the logs folder in it. What the files are called stands in the attempt's spec.
 func folderLogs(dir string) (*logSource, error) {
-	attempt := filepath.Dir(filepath.Clean(dir))
+	named, attempt := dir, filepath.Dir(filepath.Clean(dir))
 	if info, err := os.Stat(filepath.Join(dir, "logs")); err == nil && info.IsDir() {
 		attempt, dir = dir, filepath.Join(dir, "logs")
 	}
-	s := &logSource{name: dir, ended: true, finished: true, nodes: 2}
+	s := &logSource{name: named, named: named, local: true, ended: true, finished: true, nodes: 2}
 	var run api.BenchmarkRun
 	data, err := os.ReadFile(filepath.Join(attempt, "spec.yaml"))
 	if err == nil {
@@ -136,10 +166,11 @@ func newLogsStatsCommand(o *options) *cobra.Command {
 		Short: "Count log lines by node, component and level, with their rate and the longest silence",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			source, err := o.logsIn(cmd.Context(), args)
+			source, done, err := o.logsIn(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
+			defer done()
 			stats := logs.NewStats()
 			err = source.each(func(l *logs.Line) error {
 				if !l.At.IsZero() {
@@ -147,7 +178,7 @@ func newLogsStatsCommand(o *options) *cobra.Command {
 				}
 				return nil
 			})
-			if err != nil {
+			if err := source.complain(cmd, stats.Lines, err); err != nil {
 				return err
 			}
 			if asJSON {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -45,12 +46,27 @@ func kindOf(word string) (string, error) {
 	return "", exitError{exitInvalid, fmt.Errorf("%q is not a kind of object: use runs, sweeps, schedules, templates, allocations, clusters or events", word)}
 }
 
+// pathError says why a path is no object.
+func pathError(path string) error {
+	what := "%s is no folder"
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		what = "there is no folder %s"
+	case info.IsDir():
+		what = "folder %s: none is taken here"
+	}
+	return exitError{exitInvalid, fmt.Errorf(what+"; an object is meant by NAME or KIND/NAME", path)}
+}
+
 // objectArgs reads `KIND NAME…`, `KIND/NAME…`, or `NAME…` alone, which means runs.
 func objectArgs(args []string) (kind string, names []string, err error) {
 	if len(args) == 0 {
 		return "", nil, exitError{exitInvalid, fmt.Errorf("name what is meant, such as `run my-run`")}
 	}
 	if before, name, ok := strings.Cut(args[0], "/"); ok {
+		if before == "" || strings.HasPrefix(before, ".") {
+			return "", nil, pathError(args[0])
+		}
 		if kind, err = kindOf(before); err != nil {
 			return "", nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -62,7 +63,7 @@ writes figures as SVG.`,
 			return o.reportRun(cmd, args, ask)
 		},
 	}
-	cmd.Flags().StringVar(&ask.format, "format", "md", "md, json, csv, html or vllm-json; of a sweep also trials-csv and trials-json")
+	cmd.Flags().StringVar(&ask.format, "format", "md", "md, json, csv, html or vllm-json; of a sweep also trials-csv and trials-json; by default what the name of --output ends in, else md")
 	cmd.Flags().StringVar(&ask.plots, "plots", "", "write a sweep's figures into this folder, as SVG")
 	cmd.Flags().StringVarP(&ask.output, "output", "o", "", "write to this file instead of standard output")
 	cmd.Flags().StringVar(&ask.again, "again", "", "compute the report again from the records, into this folder")
@@ -71,7 +72,10 @@ writes figures as SVG.`,
 	return cmd
 }
 
-// settle refuses what does not go together.
+// formatOfName is the format that a file's name asks for.
+var formatOfName = map[string]string{".html": formatHTML, ".htm": formatHTML, ".json": "json", ".csv": "csv"}
+
+// settle refuses what does not go together, and takes the format from the file's name where none is given.
 func (a *reportAsk) settle() error {
 	switch {
 	case a.open && a.formatSet && a.format != formatHTML:
@@ -84,6 +88,9 @@ func (a *reportAsk) settle() error {
 		return errors.New("--files lists what is there: leave --again and --plots out")
 	case a.plots != "" && (a.output != "" || a.formatSet):
 		return errors.New("--plots writes figures into a folder: leave --output and --format out")
+	}
+	if by, known := formatOfName[strings.ToLower(filepath.Ext(a.output))]; known && !a.formatSet {
+		a.format = by
 	}
 	if a.open {
 		a.format = formatHTML
@@ -197,7 +204,7 @@ func openOutput(cmd *cobra.Command, path string) (io.Writer, func() error, error
 	}
 	f, err := os.Create(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("write the report: %w", err)
 	}
 	return f, f.Close, nil
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -64,5 +66,25 @@ Exit codes: 0 success, 1 failure, 2 invalid input (nothing was changed), 3 no co
 		newListCommand(&o), newCreateCommand(&o), newInitCommand(&o), newImageCommand(&o), newLoadCommand(), newCompareCommand(&o), newDiffCommand(&o), newServeCommand(&o), newStopCommand(&o), newStoreCommand(&o), newSimulateCommand(), newVersionCommand(&o),
 		newAgentCommand(), newSupervisorCommand(), newDoctorCommand(&o), newProbeCommand(),
 	)
+	refuseArguments(root)
 	return root
+}
+
+// refuseArguments makes arguments that a command does not take invalid input, and says how it is used.
+func refuseArguments(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		refuseArguments(sub)
+	}
+	check := cmd.Args
+	if check == nil {
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		var exit exitError
+		if err == nil || errors.As(err, &exit) {
+			return err
+		}
+		return exitError{exitInvalid, fmt.Errorf("%w: use `%s`", err, strings.TrimSuffix(cmd.UseLine(), " [flags]"))}
+	}
 }

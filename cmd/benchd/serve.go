@@ -43,6 +43,9 @@ unix socket in BENCHD_HOME. It can be stopped or killed at any moment: jobs go o
 ` + "`benchd apply` and `benchd run`" + ` start one in the background where none answers.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.checkListen(); err != nil {
+				return err
+			}
 			dir, err := home.Locate(shared.home)
 			if err != nil {
 				return err
@@ -63,6 +66,21 @@ unix socket in BENCHD_HOME. It can be stopped or killed at any moment: jobs go o
 	f.StringVar(&o.listen, "listen", "", "also serve TLS with a token on this host:port, for kubectl and other hosts")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")
 	return cmd
+}
+
+// checkListen refuses an address that cannot be one, before anything is started.
+func (o *serveOptions) checkListen() error {
+	if o.listen == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(o.listen)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return exitError{exitInvalid, fmt.Errorf("--listen %s: %w: use HOST:PORT, such as 127.0.0.1:8443", o.listen, err)}
+	}
+	return nil
 }
 
 // openCluster opens the adapters; tests put faults in between.

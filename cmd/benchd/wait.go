@@ -23,7 +23,8 @@ func newWaitCommand(o *options) *cobra.Command {
 		Use:   "wait RUN…|sweep/NAME…",
 		Short: "Wait until runs or sweeps have ended, or for something else of them",
 		Long: `Wait until runs or sweeps have ended (the default), are in a phase, have a condition, or are deleted. Of those that are waited
-for to their end, the exit code tells how they ended. A sweep that a limit or its failure policy has stopped has ended.`,
+for to their end, the exit code tells how the first of them ended that did not succeed. A sweep that a
+limit or its failure policy has stopped has ended.`,
 		Example: "  benchd wait my-run\n  benchd wait sweep/my-sweep\n  benchd wait my-run --for phase=Executing --timeout 1h\n  benchd wait my-run --for condition=Deployed\n  benchd wait my-run --for delete",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -50,6 +51,7 @@ for to their end, the exit code tells how they ended. A sweep that a limit or it
 			if kind != api.KindBenchmarkRun && kind != api.KindBenchmarkSweep {
 				return exitError{exitInvalid, fmt.Errorf("wait knows runs and sweeps, not a %s", word(kind))}
 			}
+			var ended []error // all are waited for, however the first of them ended
 			for _, name := range names {
 				w, err := waitFor(ctx, c, kind, o.namespace, name, holds)
 				if errors.Is(err, context.DeadlineExceeded) {
@@ -63,11 +65,16 @@ for to their end, the exit code tells how they ended. A sweep that a limit or it
 				} else {
 					say(cmd)("%s/%s has ended: %s", word(kind), name, w.phase)
 					if err := w.outcome(); err != nil {
-						return err
+						ended = append(ended, err)
 					}
 				}
 			}
-			return nil
+			if len(ended) == 0 {
+				return nil
+			}
+			first := exitError{code: exitFailure}
+			errors.As(ended[0], &first)
+			return exitError{first.code, errors.Join(ended...)}
 		},
 	}
 	cmd.Flags().StringVar(&condition, "for", "end", "end, delete, phase=PHASE or condition=TYPE[=STATUS]")

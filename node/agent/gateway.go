@@ -63,7 +63,7 @@ func (a *agent) bringUpGateway(ctx context.Context, processes *processes) (url s
 	if err := probe.Close(); err != nil {
 		return "", err
 	}
-	command, err := a.gatewayCommand(start, "--web.listen-address="+address)
+	command, err := a.gatewayCommand(start, address)
 	if err != nil {
 		return "", err
 	}
@@ -79,13 +79,15 @@ func (a *agent) bringUpGateway(ctx context.Context, processes *processes) (url s
 	return "http://" + address, awaitGateway(ctx, proc, "http://"+address+"/-/ready")
 }
 
-// gatewayCommand finds the program, under its maker's name or Debian's, or runs it in its image.
-func (a *agent) gatewayCommand(start *api.StartPushgatewaySpec, flag string) (container.Command, error) {
+// gatewayCommand finds the program, under its maker's name or Debian's, or runs it in its image. It keeps nothing on disk: Debian's
+// would otherwise bring back what other jobs have pushed, from a file that all share.
+func (a *agent) gatewayCommand(start *api.StartPushgatewaySpec, address string) (container.Command, error) {
+	flags := []string{"--web.listen-address=" + address, "--persistence.file="}
 	if start.Image == "" {
 		for _, name := range []string{"pushgateway", "prometheus-pushgateway"} {
 			for _, dir := range append(slices.Clone(a.manifest.Container.Path), "") {
 				if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-					return container.Command{Args: []string{found, flag}}, nil
+					return container.Command{Args: append([]string{found}, flags...)}, nil
 				}
 			}
 		}
@@ -97,7 +99,7 @@ func (a *agent) gatewayCommand(start *api.StartPushgatewaySpec, flag string) (co
 		spec.Runtime = api.RuntimeApptainer
 	}
 	return container.Wrap(&spec, container.Process{
-		Name: fmt.Sprintf("benchd-%.8s-pushgateway", a.manifest.Allocation.UID), Args: []string{"pushgateway", flag},
+		Name: fmt.Sprintf("benchd-%.8s-pushgateway", a.manifest.Allocation.UID), Args: append([]string{"pushgateway"}, flags...),
 		Folder: a.folder.Logs(a.opts.Node), Node: a.opts.Node,
 	})
 }

@@ -52,19 +52,19 @@ func TestCommandOfThePushgateway(t *testing.T) {
 	command := func(start api.StartPushgatewaySpec, spec api.ContainerSpec) (string, error) {
 		a := &agent{folder: node.Folder(t.TempDir()), opts: Options{Node: "n1"}}
 		a.manifest.Container, a.manifest.Allocation.UID = spec, "0123456789"
-		c, err := a.gatewayCommand(&start, "--flag")
+		c, err := a.gatewayCommand(&start, "127.0.0.1:9091")
 		return strings.Join(c.Args, " "), err
 	}
 	t.Setenv("PATH", dir)
-	if got, err := command(api.StartPushgatewaySpec{}, api.ContainerSpec{}); err != nil || !strings.HasPrefix(got, filepath.Join(dir, "prometheus-pushgateway")+" --flag") {
+	if got, err := command(api.StartPushgatewaySpec{}, api.ContainerSpec{}); err != nil || !strings.HasPrefix(got, filepath.Join(dir, "prometheus-pushgateway")+" --web.listen-address=127.0.0.1:9091") {
 		t.Errorf("from PATH: %q, %v", got, err)
 	}
-	if got, err := command(api.StartPushgatewaySpec{}, api.ContainerSpec{Path: []string{own}}); err != nil || !strings.HasPrefix(got, filepath.Join(own, "pushgateway")+" --flag") {
+	if got, err := command(api.StartPushgatewaySpec{}, api.ContainerSpec{Path: []string{own}}); err != nil || !strings.HasPrefix(got, filepath.Join(own, "pushgateway")+" --web.listen-address=127.0.0.1:9091") {
 		t.Errorf("from the user's folder: %q, %v", got, err)
 	}
 	for runtime, want := range map[api.Runtime]string{api.RuntimeNone: "apptainer", api.RuntimePodman: "podman"} {
 		got, err := command(api.StartPushgatewaySpec{Image: "/images/pushgateway.sif"}, api.ContainerSpec{Runtime: runtime, Image: "/images/vllm.sif", Binds: []string{"/scratch:/scratch"}, Args: []string{"--nv"}})
-		if words := strings.Fields(got); err != nil || words[0] != want || !slices.Contains(words, "/images/pushgateway.sif") || !strings.Contains(got, " pushgateway --flag") ||
+		if words := strings.Fields(got); err != nil || words[0] != want || !slices.Contains(words, "/images/pushgateway.sif") || !strings.Contains(got, " pushgateway --web.listen-address=127.0.0.1:9091") ||
 			strings.Contains(got, "vllm") || strings.Contains(got, "scratch") || strings.Contains(got, "--nv") {
 			t.Errorf("in an image, %s: %q, %v", runtime, got, err)
 		}
@@ -72,5 +72,28 @@ func TestCommandOfThePushgateway(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if _, err := command(api.StartPushgatewaySpec{}, api.ContainerSpec{}); err == nil || !strings.Contains(err.Error(), "start.image") {
 		t.Errorf("nowhere: %v", err)
+	}
+}
+
+// A job's Pushgateway keeps nothing on disk: Debian's would bring back what other jobs have pushed, from a file that all share.
+func TestGatewayKeepsNothing(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "prometheus-pushgateway")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, start := range map[string]*api.StartPushgatewaySpec{"program": {}, "image": {Image: "/images/pushgateway.sif"}} {
+		t.Run(name, func(t *testing.T) {
+			a := &agent{folder: node.Folder(t.TempDir()), manifest: node.Manifest{Container: api.ContainerSpec{Path: []string{dir}}}}
+			command, err := a.gatewayCommand(start, "127.0.0.1:9091")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"--web.listen-address=127.0.0.1:9091", "--persistence.file="} {
+				if !slices.Contains(command.Args, want) {
+					t.Errorf("%q is no argument of %q", want, command.Args)
+				}
+			}
+		})
 	}
 }

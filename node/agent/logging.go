@@ -56,7 +56,7 @@ func (a *attempt) openLogs(ctx context.Context) error {
 		return err
 	}
 	collector.Start()
-	return a.awaitCollector(ctx, filepath.Join(dir, "loggers_ready"))
+	return a.awaitCollector(ctx, filepath.Join(dir, api.LogsReadyFile))
 }
 
 func (a *attempt) awaitCollector(ctx context.Context, flag string) error {

@@ -74,7 +74,15 @@ func (l *lines) next() ([]byte, error) {
 	}
 }
 
-// ReadFinished hands on the lines of a finished run. They come from the aggregated file, else from the other two.
+// UnreadableError tells that lines were left out, for they are none: the file was cut short, or is something else.
+type UnreadableError struct{ Lines int64 }
+
+var _ error = (*UnreadableError)(nil)
+
+func (e *UnreadableError) Error() string { return fmt.Sprintf("%d lines cannot be read", e.Lines) }
+
+// ReadFinished hands on the lines of a finished run. They come from the aggregated file, else from the other two. An UnreadableError
+// comes when all the others have been handed on.
 func ReadFinished(outputs Outputs, each func(*Line) error) error {
 	if outputs.Aggregated != "" {
 		f, err := Open(outputs.Aggregated)
@@ -132,14 +140,16 @@ func parseEntry(line []byte) (Line, error) {
 var errTime = errors.New("timestamp")
 
 func readAggregated(r io.Reader, each func(*Line) error) error {
+	var bad UnreadableError
 	for in := newLines(r); ; {
 		text, err := in.next()
 		if err != nil {
-			return ignoreEnd(err)
+			return bad.after(err)
 		}
 		l, err := parseEntry(text)
 		if err != nil {
-			continue // benchd logs validate tells
+			bad.Lines++
+			continue
 		}
 		if err := each(&l); err != nil {
 			return err
@@ -149,6 +159,7 @@ func readAggregated(r io.Reader, each func(*Line) error) error {
 
 // readText tells which lines of the one file are in the other too: they stand there in the same order.
 func readText(stdout, stderr io.Reader, each func(*Line) error) error {
+	var bad UnreadableError
 	out, errs := newLines(stdout), newLines(stderr)
 	next, err := errs.next()
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -157,7 +168,7 @@ func readText(stdout, stderr io.Reader, each func(*Line) error) error {
 	for {
 		text, outErr := out.next()
 		if outErr != nil {
-			return ignoreEnd(outErr)
+			return bad.after(outErr)
 		}
 		l, parseErr := parseText(text)
 		if err == nil && bytes.Equal(text, next) {
@@ -167,6 +178,7 @@ func readText(stdout, stderr io.Reader, each func(*Line) error) error {
 			}
 		}
 		if parseErr != nil {
+			bad.Lines++
 			continue
 		}
 		if err := each(&l); err != nil {
@@ -194,6 +206,17 @@ func parseText(line []byte) (Line, error) {
 		return Line{}, fmt.Errorf("%w %q: not as %s", errTime, parts[0], stamp)
 	}
 	return Line{At: at, Source: Source{Node: string(parts[1]), Component: string(parts[2])}, Level: LevelOf(rest), Text: string(rest)}, nil
+}
+
+// after is what comes of the error that ended the reading.
+func (e *UnreadableError) after(err error) error {
+	switch {
+	case !errors.Is(err, io.EOF):
+		return err
+	case e.Lines > 0:
+		return e
+	}
+	return nil
 }
 
 func ignoreEnd(err error) error {

@@ -170,7 +170,18 @@ func (f *forwarder) deliver(b *batch) (refused int, err error) {
 		return f.post(body)
 	}
 	tries := backoff.NewExponentialBackOff(backoff.WithInitialInterval(f.backoff), backoff.WithMaxElapsedTime(sendPatience))
-	return backoff.RetryWithData(func() (int, error) { return f.post(body) }, backoff.WithContext(tries, f.ctx))
+	var last error
+	refused, err = backoff.RetryWithData(func() (int, error) {
+		refused, err := f.post(body)
+		if err != nil && f.ctx.Err() == nil {
+			last = err
+		}
+		return refused, err
+	}, backoff.WithContext(tries, f.ctx))
+	if err != nil && last != nil { // that the sending was ended tells nothing of the service
+		err = last
+	}
+	return refused, err
 }
 
 // post makes one request. An answer that the next try would get as well is permanent.

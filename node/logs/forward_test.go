@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -264,5 +265,19 @@ func TestForwarderThatWasNeverStarted(t *testing.T) {
 	}
 	if sum, err := f.Stop(farOff); err != nil || sum.Lines != 1 || sum.Dropped != 1 {
 		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
+// A service that is away to the end: the warning tells why, not that the sending was ended.
+func TestForwardTellsWhyLinesWereDropped(t *testing.T) {
+	s, to := newStage(t), newService(t, func(int) (int, string) { return http.StatusServiceUnavailable, "come back later" })
+	s.write("n1/server-a.log", at(1, "out", "x"))
+	var log strings.Builder
+	sum := s.forwardTo(to.URL, api.ForwardLoki, func(f *forwarder) {
+		f.patient = 100 * time.Millisecond
+		f.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	if sum.Dropped != 1 || !strings.Contains(log.String(), "HTTP 503: come back later") {
+		t.Errorf("%+v: %s", sum, log.String())
 	}
 }

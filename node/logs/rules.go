@@ -236,7 +236,8 @@ const (
 	ScriptOutput = "job.out"
 )
 
-// LookAtScript looks at the end of what the job's script and Slurm have printed. Its lines have no time; they get the file's.
+// LookAtScript looks at the end of what the job's script and Slurm have printed. Its lines have no time; they get the file's. What an
+// agent has concluded of other logs by a rule is none of them.
 func (f *Finder) LookAtScript(root string) error {
 	path := filepath.Join(root, ScriptOutput)
 	info, err := os.Stat(path)
@@ -244,8 +245,17 @@ func (f *Finder) LookAtScript(root string) error {
 		return ignoreMissing(err)
 	}
 	return eachLineOfEnd(path, func(line []byte) {
-		f.Look(Source{Component: ComponentJob}, info.ModTime().UnixNano(), false, line)
+		if !f.concludes(line) {
+			f.Look(Source{Component: ComponentJob}, info.ModTime().UnixNano(), false, line)
+		}
 	})
+}
+
+// concludes says whether a line is how an agent ends for the reason that a rule is named after: `Error: CUDAOutOfMemory: …`.
+func (f *Finder) concludes(line []byte) bool {
+	rest, ends := bytes.CutPrefix(line, []byte("Error: "))
+	reason, _, _ := bytes.Cut(rest, []byte(": "))
+	return ends && slices.ContainsFunc(f.rules, func(r rule) bool { return r.Name == string(reason) })
 }
 
 // eachLineOfEnd hands on the lines of a file's last part. The first of them may be half a line, the last one too.

@@ -215,6 +215,37 @@ func TestLookAtEnd(t *testing.T) {
 	}
 }
 
+// What an agent prints to the job's output of a failure that a rule has explained is no further line of it: the server's own is the
+// evidence, with its place and time.
+func TestTheAgentsConclusionIsNoEvidence(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"n1/server-a.log": at(1, "err", "torch.OutOfMemoryError: CUDA out of memory."),
+		"job.out": "Error: CUDAOutOfMemory: server a on n1: ended by itself: the GPU's memory is not enough; its last lines: CUDA out of memory.\n" +
+			"Error: agent n1: NCCL error in: x\n",
+	} {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := finder(t, nil)
+	if err := f.LookAtJob(root); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string][]string{}
+	for _, one := range f.Findings() {
+		found[one.Rule+" "+one.Node] = one.Lines
+	}
+	want := map[string][]string{"CUDAOutOfMemory n1": {"torch.OutOfMemoryError: CUDA out of memory."}, "NCCLError ": {"Error: agent n1: NCCL error in: x"}}
+	if diff := cmp.Diff(want, found); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // The words of a pattern are never missed by what it matches, and the set finds what strings.Contains does.
 func TestWords(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ import (
 
 // Expect is what a folder of logs is held against.
 type Expect struct {
-	// Outputs are the three files; Flag is the collector's sign that it followed every log.
+	// Outputs are the three files, or two where no aggregated one was wanted; Flag is the collector's sign that it followed every log.
 	Outputs Outputs
 	Flag    string
 	// Lines that there are to be more of than that many, Nodes that there are to be at least.
@@ -40,26 +40,33 @@ type merged struct {
 	nodes, components              map[string]int64
 }
 
-// Validate looks at the merged logs of a finished run.
+// Validate looks at the merged logs of a finished run. Where no aggregated file is expected, the checks of it are left out.
 func Validate(e Expect) []Check {
 	out := readMerged(e.Outputs.Stdout, parseText)
 	errs := readMerged(e.Outputs.Stderr, parseText)
-	all := readMerged(e.Outputs.Aggregated, parseEntry)
 	lines := fmt.Sprintf("line count (>%d expected)", e.Lines)
-	checks := []Check{
+	parts := either("stdout.log and stderr.log lines have time, node and component", out, errs, func(m *merged) string { return m.malformed })
+	times := either("stdout.log and stderr.log timestamps are well-formed", out, errs, func(m *merged) string { return m.timeless })
+	if e.Outputs.Aggregated == "" {
+		return []Check{
+			out.exists(), errs.exists(), flagged(e.Flag), out.hasContent(), out.hasMore(lines, e.Lines), parts, times,
+			inOrder(out, errs), severalNodes(e.Nodes, out), bothComponents(out),
+		}
+	}
+	all := readMerged(e.Outputs.Aggregated, parseEntry)
+	return []Check{
 		out.exists(), errs.exists(), all.exists(), flagged(e.Flag),
 		out.hasContent(), all.hasContent(),
 		out.hasMore(lines, e.Lines), all.hasMore(lines, e.Lines),
-		either("stdout.log and stderr.log lines have time, node and component", out, errs, func(m *merged) string { return m.malformed }),
+		parts,
 		all.check("lines are JSON with timestamp, node, component, message", all.malformed),
-		either("stdout.log and stderr.log timestamps are well-formed", out, errs, func(m *merged) string { return m.timeless }),
+		times,
 		all.check("timestamps are well-formed", all.timeless),
 		inOrder(out, errs, all),
-		severalNodes(out, all, e.Nodes),
+		severalNodes(e.Nodes, out, all),
 		bothComponents(out, all),
 		countsAgree(out, errs, all),
 	}
-	return checks
 }
 
 // readMerged reads a file once, whatever is wrong with it.
@@ -72,8 +79,10 @@ func readMerged(path string, parse func([]byte) (Line, error)) *merged {
 	}
 	defer f.Close()
 	last := time.Time{}
-	for in := newLines(f); ; {
+	bytes := &counter{Reader: f}
+	for in := newLines(bytes); ; {
 		text, err := in.next()
+		m.size = bytes.n
 		if errors.Is(err, io.EOF) {
 			return m
 		}
@@ -82,7 +91,6 @@ func readMerged(path string, parse func([]byte) (Line, error)) *merged {
 			return m
 		}
 		m.lines++
-		m.size += int64(len(text)) + 1
 		l, err := parse(text)
 		switch {
 		case errors.Is(err, errTime):
@@ -98,6 +106,18 @@ func readMerged(path string, parse func([]byte) (Line, error)) *merged {
 			m.components[l.Component]++
 		}
 	}
+}
+
+// counter counts what is read through it.
+type counter struct {
+	io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 func note(to *string, line int64, what string, text []byte) {
@@ -189,19 +209,22 @@ func inOrder(files ...*merged) Check {
 	return c
 }
 
-func severalNodes(out, all *merged, least int) Check {
-	c := Check{Name: fmt.Sprintf("logs from several nodes are present (>=%d expected)", least), Note: "Nodes: " + strings.Join(sorted(out.nodes), ", ")}
-	for _, m := range []*merged{out, all} {
+func severalNodes(least int, files ...*merged) Check {
+	c := Check{Name: fmt.Sprintf("logs from several nodes are present (>=%d expected)", least), Note: "Nodes: " + strings.Join(sorted(files[0].nodes), ", ")}
+	for _, m := range files {
 		if c.Problem == "" && len(m.nodes) < least {
-			c.Problem = fmt.Sprintf("%s has lines of %d: %s", m.name, len(m.nodes), strings.Join(sorted(m.nodes), ", "))
+			c.Problem = m.name + " has no line that tells its node"
+			if len(m.nodes) > 0 {
+				c.Problem = fmt.Sprintf("%s has lines of %s alone", m.name, strings.Join(sorted(m.nodes), ", "))
+			}
 		}
 	}
 	return c
 }
 
-func bothComponents(out, all *merged) Check {
-	c := Check{Name: "server and client logs are present", Note: "Components: " + strings.Join(sorted(out.components), ", ")}
-	for _, m := range []*merged{out, all} {
+func bothComponents(files ...*merged) Check {
+	c := Check{Name: "server and client logs are present", Note: "Components: " + strings.Join(sorted(files[0].components), ", ")}
+	for _, m := range files {
 		for _, component := range []string{"server", "client"} {
 			if c.Problem == "" && m.components[component] == 0 {
 				c.Problem = fmt.Sprintf("%s has no line of a %s", m.name, component)

@@ -101,7 +101,7 @@ func TestEveryCheckCanFail(t *testing.T) {
 		"a JSON time that is none":      {replace("all", "2026-01-02T12:00:58", "yesterday"), 12, nil, `line 59: timestamp "yesterday`},
 		"out of order":                  {replace("all", "2026-01-02T12:00:58", "2026-01-02T12:00:08"), 13, nil, "aggregated.jsonl: line 59: it is earlier"},
 		"stderr.log out of order":       {replace("err", "2026-01-02T12:00:08", "2026-01-01T12:00:08"), 13, nil, "stderr.log: line 2: it is earlier"},
-		"one node":                      {replace("all", `"node":"n2"`, `"node":"n1"`), 14, nil, "aggregated.jsonl has lines of 1: n1"},
+		"one node":                      {replace("all", `"node":"n2"`, `"node":"n1"`), 14, nil, "aggregated.jsonl has lines of n1 alone"},
 		"no client":                     {replace("out", "[client]", "[monitor]"), 15, nil, "stdout.log has no line of a client"},
 		"no server":                     {replace("all", `"component":"server"`, `"component":"client"`), 15, nil, "aggregated.jsonl has no line of a server"},
 		"counts differ":                 {cut("all", 59), 16, nil, "60 lines and 59"},
@@ -268,4 +268,34 @@ func FuzzMergedLines(f *testing.F) {
 		}
 		_, _, _, _ = parseRaw(line)
 	})
+}
+
+// A run that was told to write no JSON has the other checks, and nothing to fail them.
+func TestValidateWithoutJSON(t *testing.T) {
+	t.Parallel()
+	e := goodFolder(t)
+	if err := os.Remove(e.Outputs.Aggregated); err != nil {
+		t.Fatal(err)
+	}
+	e.Outputs.Aggregated = ""
+	checks := Validate(e)
+	if bad := failing(checks); len(bad) > 0 || len(checks) != 10 {
+		t.Errorf("%d checks, %v fail: %+v", len(checks), bad, checks)
+	}
+	e.Nodes = 3
+	if bad := failing(Validate(e)); len(bad) != 1 {
+		t.Errorf("%v fail, want the one of nodes", bad)
+	}
+}
+
+// What is counted is what is there: a file that was cut short in the middle of a line has no byte more.
+func TestValidateCountsBytes(t *testing.T) {
+	t.Parallel()
+	e := goodFolder(t)
+	if err := os.Truncate(e.Outputs.Aggregated, 100); err != nil {
+		t.Fatal(err)
+	}
+	if note := Validate(e)[5].Note; note != "Bytes: 100" {
+		t.Errorf("note %q", note)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -243,4 +244,28 @@ func TestPolled(t *testing.T) {
 	if err := p.Close(); err != nil { // with a question under way
 		t.Error(err)
 	}
+}
+
+// A server that tells nothing of itself is asked less and less often, one that does is asked again at once.
+func TestPolledIsPatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var asked []string
+		p := NewPolled(time.Second, []Metric{{FamilyServer, "x", "a", ""}}, func(context.Context) (map[string]float64, error) {
+			at := time.Since(begun)
+			asked = append(asked, at.Round(100*time.Millisecond).String())
+			if at < 40*time.Second {
+				return nil, errors.New("404")
+			}
+			return map[string]float64{"a": 1}, nil
+		})
+		time.Sleep(48 * time.Second)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		want := "0s 1s 2.5s 4.8s 8.1s 13.2s 20.8s 30.8s 40.8s 41.8s 42.8s 43.8s 44.8s 45.8s 46.8s 47.8s"
+		if got := strings.Join(asked, " "); got != want {
+			t.Errorf("asked at %s, want %s", got, want)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/cenkalti/backoff/v4"
 )
 
 var nan = math.NaN()
@@ -24,6 +26,9 @@ type Polled struct {
 	old    time.Duration
 }
 
+// mostUnasked is how many intervals lie at most between two questions to who does not answer.
+const mostUnasked = 10
+
 // NewPolled asks by the function, whose answer holds values by the metrics' names; an error is no answer. An answer is waited for as
 // long as an interval, and two seconds at least.
 func NewPolled(interval time.Duration, metrics []Metric, ask func(context.Context) (map[string]float64, error)) *Polled {
@@ -38,19 +43,26 @@ func NewPolled(interval time.Duration, metrics []Metric, ask func(context.Contex
 
 func (p *Polled) run(ctx context.Context, interval time.Duration, ask func(context.Context) (map[string]float64, error)) {
 	defer close(p.done)
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+	// Who does not answer, or tells nothing of itself, is asked less and less often.
+	pauses := backoff.NewExponentialBackOff(backoff.WithInitialInterval(interval), backoff.WithMaxInterval(mostUnasked*interval),
+		backoff.WithRandomizationFactor(0), backoff.WithMaxElapsedTime(0))
+	next := time.Now()
 	for {
 		asking, cancel := context.WithTimeout(ctx, max(interval, 2*time.Second))
 		told, err := ask(asking)
 		cancel()
+		pause := interval
 		if err == nil {
 			p.keep(told)
+			pauses.Reset()
+		} else {
+			pause = pauses.NextBackOff()
 		}
-		select {
-		case <-ctx.Done():
+		if next = next.Add(pause); next.Before(time.Now()) {
+			next = time.Now().Add(pause) // an answer that took longer is not made up for
+		}
+		if sleepUntil(ctx, next) != nil {
 			return
-		case <-tick.C:
 		}
 	}
 }

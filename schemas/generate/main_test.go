@@ -42,3 +42,19 @@ func TestUpToDate(t *testing.T) {
 		}
 	}
 }
+
+// A comment over several fields that names them is the description of each.
+func TestSharedComments(t *testing.T) {
+	dir := t.TempDir()
+	code := "package v1alpha1\n\ntype T struct {\n\t// Min and Max bound it.\n\tMin int\n\tMax int\n\tMaximal int\n\t// Other is alone.\n\tOther int\n\tMin2 int\n}\n"
+	if err := os.WriteFile(filepath.Join(dir, "t.go"), []byte(code), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &source{comments: map[string]string{}, enums: map[string][]any{}}
+	if err := s.readFiles(dir); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"v1alpha1.T.Max": "Min and Max bound it."}, s.comments); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

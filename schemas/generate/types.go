@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,28 +51,58 @@ func readSource(dir string) (*source, error) {
 	for name, text := range r.CommentMap {
 		src.comments[name[strings.LastIndex(name, "/")+1:]] = strings.Join(strings.Fields(text), " ")
 	}
-	return src, src.readEnums(dir)
+	return src, src.readFiles(dir)
 }
 
-// readEnums collects the constants of each string type, in the order of the source.
-func (s *source) readEnums(dir string) error {
+// readFiles collects the constants of each string type, in the order of the source, and the comments that fields share.
+func (s *source) readFiles(dir string) error {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return err
 	}
 	slices.Sort(paths)
 	for _, path := range paths {
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 		if err != nil {
 			return err
 		}
 		for _, decl := range file.Decls {
-			if gen, ok := decl.(*ast.GenDecl); ok && gen.Tok == token.CONST {
+			gen, ok := decl.(*ast.GenDecl)
+			switch {
+			case ok && gen.Tok == token.CONST:
 				s.addEnums(gen)
+			case ok && gen.Tok == token.TYPE:
+				s.shareComments(gen)
 			}
 		}
 	}
 	return nil
+}
+
+// shareComments gives a field without a comment that of a field above it, when that names it: "Min and Max bound …".
+func (s *source) shareComments(gen *ast.GenDecl) {
+	for _, spec := range gen.Specs {
+		typ, ok := spec.(*ast.TypeSpec)
+		if !ok {
+			continue
+		}
+		fields, ok := typ.Type.(*ast.StructType)
+		if !ok {
+			continue
+		}
+		shared := ""
+		for _, field := range fields.Fields.List {
+			if field.Doc != nil {
+				shared = strings.Join(strings.Fields(field.Doc.Text()), " ")
+				continue
+			}
+			for _, name := range field.Names {
+				if regexp.MustCompile(`\b` + name.Name + `\b`).MatchString(shared) {
+					s.comments["v1alpha1."+typ.Name.Name+"."+name.Name] = shared
+				}
+			}
+		}
+	}
 }
 
 func (s *source) addEnums(gen *ast.GenDecl) {
