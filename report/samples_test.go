@@ -18,7 +18,7 @@ var loadStart = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // sampledRun is a load of 1 s of warm-up and 10 s of measurement with one request in flight all the time, whose answer of 20 tokens
 // comes each second; and samples beside it: one line of values for each second of s.
-func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) string, change ...func(*Input)) (*Summary, error) {
+func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) string, changes ...func(*Input)) (*Summary, error) {
 	t.Helper()
 	attempt := t.TempDir()
 	for _, dir := range []string{"results", "metrics"} {
@@ -52,8 +52,8 @@ func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) strin
 	limits := defaults()
 	limits.CompletionsPerClient = 1
 	in := Input{Clients: 1, Samples: "samples.csv", SampleSeconds: 1, Start: loadStart, ServerNodes: []string{"n1"}, Limits: limits}
-	for _, one := range change {
-		one(&in)
+	for _, change := range changes {
+		change(&in)
 	}
 	return Compute(filepath.Join(attempt, "results"), in)
 }

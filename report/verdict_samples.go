@@ -53,7 +53,10 @@ func (a *accumulator) judgeSides(v *judgement, r *Resources) {
 	if a.shaped() { // a sample is as old as an interval, and the load was another one then
 		return
 	}
-	if a.in.Interrupted || r == nil || len(r.PerServer) == 0 || len(r.PerServer) < len(a.servers) || s.MeasuredSeconds < sideSamples*r.IntervalSeconds || s.ErrorRate > 0 || s.Client.Retries > 0 {
+	if a.in.Interrupted || s.ErrorRate > 0 || s.Client.Retries > 0 {
+		return
+	}
+	if r == nil || len(r.PerServer) == 0 || len(r.PerServer) < len(a.servers) || s.MeasuredSeconds < sideSamples*r.IntervalSeconds {
 		return
 	}
 	tokens, flight, tellTokens, tellFlight := 0.0, 0.0, s.Tokens.Source == workload.CountedByServer, true
