@@ -6,6 +6,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -52,7 +54,7 @@ func (r *roles) Close() error { return nil }
 func (r *roles) Read(_ context.Context, v []float64) {
 	now := time.Now()
 	if now.Sub(r.looked) >= min(now.Sub(r.began)/4, mostBetween) {
-		r.looked, r.tree = now, Descendants(r.self)
+		r.looked, r.tree = now, tree(r.self)
 	}
 	seen := map[int]procfs.ProcStat{}
 	passed := now.Sub(r.at).Seconds()
@@ -89,6 +91,35 @@ func (r *roles) sum(v []float64, pids []int, seen map[int]procfs.ProcStat, passe
 		v[1] += float64(stat.ResidentMemory())
 		v[2]++
 	}
+}
+
+// tree are the processes below one, by the lists of children that the kernel keeps for each thread (proc(5), where it was built with
+// CONFIG_PROC_CHILDREN). A process that ends meanwhile may hide others, until the next look. It costs what the tree has of threads, and
+// not what the node has of processes.
+func tree(pid int) map[int]bool {
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)); err != nil {
+		return Descendants(pid)
+	}
+	found := map[int]bool{}
+	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", queue[0]))
+		if err != nil {
+			continue // it has ended
+		}
+		for _, task := range tasks {
+			list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", queue[0], task.Name()))
+			if err != nil {
+				continue
+			}
+			for _, word := range strings.Fields(string(list)) {
+				if child, err := strconv.Atoi(word); err == nil && !found[child] {
+					found[child] = true
+					queue = append(queue, child)
+				}
+			}
+		}
+	}
+	return found
 }
 
 // Descendants are all processes below one, as they are now. It reads all of the node's.
