@@ -63,6 +63,25 @@ func serve(t *testing.T, run func(context.Context) error) {
 	})
 }
 
+// serveTLS serves over TLS too, and says how to get there.
+func serveTLS(t *testing.T, opts server.Options) client.Endpoint {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "https://" + l.Addr().String()
+	creds, err := server.MakeCredentials(filepath.Join(t.TempDir(), "tls"), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, func(ctx context.Context) error {
+		return server.New(opts).ServeTLS(ctx, l, creds.CertFile, creds.KeyFile, creds.Token)
+	})
+	return client.Endpoint{URL: url, Token: creds.Token, CAFile: creds.CertFile}
+}
+
 func connect(t *testing.T, e client.Endpoint) *client.Client {
 	t.Helper()
 	c, err := client.New(e)
@@ -327,27 +346,14 @@ func TestNoServer(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	f := newFixture(t, server.Options{})
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "https://" + l.Addr().String()
-	creds, err := server.MakeCredentials(filepath.Join(t.TempDir(), "tls"), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serve(t, func(ctx context.Context) error {
-		return server.New(server.Options{Store: f.store}).ServeTLS(ctx, l, creds.CertFile, creds.KeyFile, creds.Token)
-	})
-	good := client.Endpoint{URL: url, Token: creds.Token, CAFile: creds.CertFile}
+	good := serveTLS(t, server.Options{Store: f.store})
 	if _, err := connect(t, good).Create(t.Context(), newRun("one", nil)); err != nil {
 		t.Errorf("with token and certificate: %v", err)
 	}
-	if _, err := connect(t, client.Endpoint{URL: url, Token: "wrong", CAFile: creds.CertFile}).Version(t.Context()); !apierrors.IsUnauthorized(err) {
+	if _, err := connect(t, client.Endpoint{URL: good.URL, Token: "wrong", CAFile: good.CAFile}).Version(t.Context()); !apierrors.IsUnauthorized(err) {
 		t.Errorf("with a wrong token: %v", err)
 	}
-	if _, err := connect(t, client.Endpoint{URL: url, Token: creds.Token}).Version(t.Context()); err == nil || errors.Is(err, client.ErrNoServer) {
+	if _, err := connect(t, client.Endpoint{URL: good.URL, Token: good.Token}).Version(t.Context()); err == nil || errors.Is(err, client.ErrNoServer) {
 		t.Errorf("without the certificate: %v", err)
 	}
 	if _, err := connect(t, good).Backup(t.Context(), &bytes.Buffer{}); !apierrors.IsNotFound(err) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -46,20 +45,7 @@ func (oneNode) Open(_ context.Context, _ node.Target, method, path string, heade
 // A node is asked over the socket as over TLS, and its answer comes back whatever it is.
 func TestNode(t *testing.T) {
 	f := newFixture(t, server.Options{Nodes: oneNode{}})
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "https://" + l.Addr().String()
-	creds, err := server.MakeCredentials(filepath.Join(t.TempDir(), "tls"), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serve(t, func(ctx context.Context) error {
-		return server.New(server.Options{Store: f.store, Nodes: oneNode{}}).ServeTLS(ctx, l, creds.CertFile, creds.KeyFile, creds.Token)
-	})
-	remote := connect(t, client.Endpoint{URL: url, Token: creds.Token, CAFile: creds.CertFile})
+	remote := connect(t, serveTLS(t, server.Options{Store: f.store, Nodes: oneNode{}}))
 	for where, c := range map[string]*client.Client{"socket": f.Client, "TLS": remote} {
 		for name, want := range map[string]struct {
 			method, path, node string

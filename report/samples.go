@@ -104,12 +104,16 @@ func (a *accumulator) readSamples(dir string) (*tracks, error) {
 	}
 	from, to, steps := float64(a.from)/second, float64(a.to)/second, a.sum.Series
 	all := &tracks{byName: map[[2]string]*track{}}
+	node, row := "", []*track(nil)
 	path := filepath.Join(filepath.Dir(dir), "metrics", a.in.Samples)
 	err := monitor.Read(path, func(columns []string, s monitor.Sample) error {
+		if s.Node != node || row == nil { // nodes stand one after the other
+			node, row = s.Node, all.row(s.Node, columns, len(steps.InFlight))
+		}
 		at := s.At.Sub(a.in.Start).Seconds()
-		all.add(s.Node, clock, len(steps.InFlight)).add(at, 1, a.in.SampleSeconds, from, to, steps.StepSeconds)
-		for i, name := range columns {
-			all.add(s.Node, name, len(steps.InFlight)).add(at, s.Values[i], a.in.SampleSeconds, from, to, steps.StepSeconds)
+		row[0].add(at, 1, a.in.SampleSeconds, from, to, steps.StepSeconds)
+		for i, v := range s.Values {
+			row[i+1].add(at, v, a.in.SampleSeconds, from, to, steps.StepSeconds)
 		}
 		return nil
 	})
@@ -120,6 +124,15 @@ func (a *accumulator) readSamples(dir string) (*tracks, error) {
 		return nil, fmt.Errorf("compute report: %w", err)
 	}
 	return all, nil
+}
+
+// row are the tracks of a node's rows: the clock's, and each column's.
+func (t *tracks) row(node string, columns []string, steps int) []*track {
+	row := []*track{t.add(node, clock, steps)}
+	for _, name := range columns {
+		row = append(row, t.add(node, name, steps))
+	}
+	return row
 }
 
 func (t *tracks) add(node, name string, steps int) *track {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,12 +47,7 @@ func imageFolder(t *testing.T) string {
 // Servers run in a real container: a model folder that is bound, and a Ray cluster whose programs meet across containers.
 func TestContainers(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("ch-run"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("charliecloud is not installed: run `make test`")
-		}
-		t.Skip("left out: charliecloud is not installed")
-	}
+	needPrograms(t, "ch-run") // charliecloud's
 	image := imageFolder(t)
 	models := modelFolder(t)
 	contained := func(s *api.BenchmarkRunSpec) {

@@ -55,6 +55,12 @@ func startTerminal(t *testing.T, term string, args ...string) *terminal {
 	t.Helper()
 	cmd := exec.Command(testBinary(t), append([]string{"--home", filepath.Join(t.TempDir(), "home")}, args...)...)
 	cmd.Env = append(os.Environ(), "TERM="+term, "PATH="+siteFolder(t), "MLUX_ACCOUNT=p200981")
+	return newTerminal(t, cmd)
+}
+
+// newTerminal starts a program on a terminal of 80 columns and 24 lines.
+func newTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
 	if err != nil {
 		t.Fatal(err)

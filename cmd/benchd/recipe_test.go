@@ -11,13 +11,15 @@ import (
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
-// reportRecipe is the recipe as the report prints it. It lies beside the project, where its owners keep it.
+// reportRecipe is the recipe as the report prints it, where it lies beside the project; else one that says the same.
 func reportRecipe(t *testing.T) string {
 	t.Helper()
-	const path = "../../../shared/mission/recipe.yaml"
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile("../../../shared/mission/recipe.yaml")
 	if err != nil {
-		t.Skipf("left out: the report's recipe is not here: %v", err)
+		data, err = os.ReadFile("testdata/ollama.recipe.yaml")
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return string(data)
 }

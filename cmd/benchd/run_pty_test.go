@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
-
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
@@ -32,17 +30,7 @@ func (p *plane) onTerminal(stdout *os.File, env []string, args ...string) *termi
 	if stdout != nil {
 		cmd.Stdout = stdout
 	}
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &terminal{t: t, tty: tty, cmd: cmd, news: make(chan struct{}, 1), ended: make(chan error, 1)}
-	go m.read()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = tty.Close()
-	})
-	return m
+	return newTerminal(t, cmd)
 }
 
 // drawn is everything that was written to the terminal so far.

@@ -208,8 +208,8 @@ func TestSummary(t *testing.T) {
 	ended := metav1.NewTime(viewStart.Add(42 * time.Second))
 	good := seenAt(api.RunCompleted, func(run *api.BenchmarkRun) {
 		st := &run.Status
-		st.CompletionTime, st.Folder = &ended, "/work/first/attempt-1"
-		st.Reports = []api.ReportFile{{Path: "/work/first/attempt-1/report/report.md"}}
+		st.CompletionTime, st.Folder = &ended, "/home/first/attempt-1"
+		st.Reports = []api.ReportFile{{Path: "/home/first/attempt-1/report/report.md"}}
 		st.Summary = &api.Summary{Requests: 656, Failed: 1, RequestThroughput: 21.87, OutputTokenThroughput: 1394.2, TTFTP50: 0.0512, TTFTP99: 0.055, E2EP50: 0.366, GoodputShare: &share, Verdict: "Suspect", VerdictReasons: []string{"1 of 656 requests failed"}}
 	}).run
 	bad := seenAt(api.RunFailed, func(run *api.BenchmarkRun) {
@@ -229,8 +229,8 @@ func TestSummary(t *testing.T) {
   TTFT        p50 51.2 ms  p99 55 ms
   E2E         p50 366 ms
   SLO         98.5 % of requests met it
-  report      /work/first/attempt-1/report/report.md
-  files       /work/first/attempt-1
+  report      /home/first/attempt-1/report/report.md
+  files       /home/first/attempt-1
   next        benchd report first --home /h
               benchd compare first OTHER --home /h
 `},

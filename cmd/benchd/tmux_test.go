@@ -25,12 +25,10 @@ type tmux struct {
 // newTmux needs the program tmux. Where it is not, the test is left out and says so; in CI it has to be there.
 func newTmux(t *testing.T) *tmux {
 	t.Helper()
+	needPrograms(t, "tmux")
 	program, err := exec.LookPath("tmux")
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("tmux is needed in CI: hack/install-packages installs it: %v", err)
-		}
-		t.Skip("tmux is not here, so nothing is looked at on a real terminal: hack/install-packages installs it")
+		t.Fatal(err)
 	}
 	dir, err := os.MkdirTemp("", "bt") // a socket's path must be short
 	if err != nil {
