@@ -18,7 +18,7 @@ func (s *allocationPass) findings() []api.LogFinding {
 		return s.a.Status.Findings
 	}
 	folder := node.Folder(s.a.Status.Folder)
-	finder, err := logs.NewFinder(rulesOf(folder))
+	finder, err := logs.NewFinder(folder.LogRules())
 	if err == nil {
 		err = finder.LookAtJob(filepath.Dir(folder.Output()))
 	}
@@ -29,19 +29,6 @@ func (s *allocationPass) findings() []api.LogFinding {
 		return nil
 	}
 	return finder.Findings()
-}
-
-// rulesOf are the rules of the first run that is bound to the Allocation.
-func rulesOf(folder node.Folder) []api.LogRule {
-	numbers, err := folder.ListOrders()
-	if err != nil || len(numbers) == 0 {
-		return nil
-	}
-	var order node.Order
-	if err := node.ReadJSON(folder.Order(numbers[0]), &order); err != nil {
-		return nil
-	}
-	return order.Logging.Rules
 }
 
 // found keeps what the attempt's logs tell of, and tells of each rule that is new.

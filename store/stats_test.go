@@ -37,6 +37,15 @@ func TestStats(t *testing.T) {
 	if len(before.Objects) != 0 || after.Objects[api.KindCluster] != 1 {
 		t.Errorf("objects before %v, after %v", before.Objects, after.Objects)
 	}
+	if err := s.Update(t.Context(), func(tx *Tx) error {
+		_, err := tx.Delete(api.KindCluster, "", "c", "")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if gone := s.Stats(); gone.Objects[api.KindCluster] != 0 {
+		t.Errorf("after its deletion: %v", gone.Objects)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -82,6 +82,7 @@ type Store struct {
 	mu        sync.RWMutex // guards what follows
 	published uint64       // the version that rows and owned show
 	rows      map[key]row
+	counts    map[string]int              // rows of each kind
 	owned     map[string]map[key]struct{} // owner's uid → what it owns
 
 	log *eventLog
@@ -140,7 +141,7 @@ func Open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, opts: opts, rows: map[key]row{}, owned: map[string]map[key]struct{}{}}
+	s := &Store{db: db, opts: opts, rows: map[key]row{}, counts: map[string]int{}, owned: map[string]map[key]struct{}{}}
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("load store %s: %w", path, err), db.Close())
 	}
@@ -349,6 +350,7 @@ func parseKey(kind string, k []byte) key {
 func (s *Store) setRow(k key, r row) {
 	s.dropRow(k)
 	s.rows[k] = r
+	s.counts[k.kind]++
 	for _, owner := range r.owners {
 		if s.owned[owner] == nil {
 			s.owned[owner] = map[key]struct{}{}
@@ -364,7 +366,10 @@ func (s *Store) dropRow(k key) {
 			delete(s.owned, owner)
 		}
 	}
-	delete(s.rows, k)
+	if _, had := s.rows[k]; had {
+		delete(s.rows, k)
+		s.counts[k.kind]--
+	}
 }
 
 // HomeID is drawn when the store is made. It tells jobs of this control plane from those of another.

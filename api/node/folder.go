@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+
+	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
 // Folder is an Allocation's folder on the shared file system:
@@ -92,6 +94,22 @@ func (f Folder) at(elem ...string) string {
 }
 
 var orderName = regexp.MustCompile(`^(\d{4,})\.json$`)
+
+// LogRules are the rules of its own that the job's first run brings along, as far as its orders can be read. Servers are shared by runs
+// whose logging may differ, and start before any of them: the first one's say counts for them.
+func (f Folder) LogRules() []api.LogRule {
+	numbers, err := f.ListOrders()
+	if err != nil {
+		return nil
+	}
+	for _, n := range numbers {
+		var o Order
+		if ReadJSON(f.Order(n), &o) == nil {
+			return o.Logging.Rules
+		}
+	}
+	return nil
+}
 
 // ListOrders returns the numbers of the orders written so far, ascending.
 func (f Folder) ListOrders() ([]int32, error) {

@@ -92,28 +92,12 @@ func (a *attempt) closeLogs(until time.Time) error {
 	return err
 }
 
-// ownRules are the rules that the job's first run brings along. Servers are shared by runs whose logging may differ, and start before
-// any of them: the first one's say counts for them.
-func (a *agent) ownRules() []api.LogRule {
-	numbers, err := a.folder.ListOrders()
-	if err != nil {
-		return nil
-	}
-	for _, n := range numbers {
-		var o node.Order
-		if node.ReadJSON(a.folder.Order(n), &o) == nil {
-			return o.Logging.Rules
-		}
-	}
-	return nil
-}
-
 // explain looks for a known failure among the last lines of the server's processes on this node. It returns nil when there is none.
 func (s *server) explain() (*api.LogRule, *api.LogFinding) {
 	s.mu.Lock()
 	sources := s.sources
 	s.mu.Unlock()
-	finder, err := logs.NewFinder(s.agent.ownRules())
+	finder, err := logs.NewFinder(s.agent.folder.LogRules())
 	if err != nil {
 		if finder, err = logs.NewFinder(nil); err != nil {
 			return nil, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/push"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Pusher pushes a node's live metrics to a Pushgateway, for sites whose Prometheus cannot reach compute nodes. One that cannot be
@@ -37,7 +38,9 @@ const pushTimeout = 10 * time.Second
 func (p *Pusher) Run(ctx context.Context) {
 	transport := p.transport()
 	defer transport.CloseIdleConnections()
-	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(p.Source).Client(&http.Client{Timeout: pushTimeout, Transport: transport})
+	var families []*dto.MetricFamily // gathered once a push
+	gathered := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })
+	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(gathered).Client(&http.Client{Timeout: pushTimeout, Transport: transport})
 	tick := time.NewTicker(p.Interval)
 	defer tick.Stop()
 	pushed, failing := false, false
@@ -52,11 +55,14 @@ func (p *Pusher) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		families, err := p.Source.Gather()
+		var err error
+		families, err = p.Source.Gather()
 		if err == nil && len(families) == 0 {
 			continue // no load yet
 		}
-		err = gateway.PushContext(ctx)
+		if err == nil {
+			err = gateway.PushContext(ctx)
+		}
 		if err == nil {
 			pushed, failing = true, false
 			continue
