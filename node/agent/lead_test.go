@@ -24,8 +24,8 @@ import (
 	"github.com/benchd/benchd/node/monitor"
 )
 
-// testLead leads a server of two nodes: the first node's agent answers with states, and that its client's error budget is spent; the
-// second's is silent since a while.
+// testLead leads a server of two nodes: the first node's agent answers with states, that its client cannot reach a server, and that its
+// client's error budget is spent; the second's is silent since a while.
 func testLead(t *testing.T, silence time.Duration, states ...node.ServerState) *lead {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -40,6 +40,11 @@ func testLead(t *testing.T, silence time.Duration, states ...node.ServerState) *
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/clock" { // ahead by some seconds
 			_ = json.NewEncoder(w).Encode(node.ClockReading{Wall: time.Now().Add(7 * time.Second).UnixNano()})
+			return
+		}
+		if r.URL.Path == "/prepare" {
+			w.WriteHeader(http.StatusConflict)
+			_ = json.NewEncoder(w).Encode(map[string]string{"error": "connect: connection refused"})
 			return
 		}
 		_ = json.NewEncoder(w).Encode(node.ExecutorStatus{Servers: states, Bound: node.BoundErrorBudget})
@@ -93,19 +98,44 @@ func TestAPartThatIsNotUpIsNamed(t *testing.T) {
 	}
 }
 
-// A server that falls over makes the clients' requests fail at once: it is the server that is blamed, not the load.
-func TestAServerIsBlamedBeforeTheLoad(t *testing.T) {
+// A server that falls over makes the clients' connections and requests fail at once: it is the server that is blamed, not they.
+func TestAServerIsBlamedBeforeItsClients(t *testing.T) {
 	t.Parallel()
-	l := testLead(t, 0, node.ServerState{Name: "vllm-0", State: node.ServerExited, Class: api.FailureService, Reason: reasonExited, Message: "vllm ended by itself"})
+	for name, phase := range map[string]func(*attempt) error{
+		"launch":  func(a *attempt) error { return a.launch(t.Context()) },
+		"execute": func(a *attempt) error { return a.execute(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := testAttempt(t, node.ServerState{Name: "vllm-0", State: node.ServerExited, Class: api.FailureService, Reason: reasonExited, Message: "vllm ended by itself"})
+			var f *failure
+			if err := phase(a); !errors.As(err, &f) || f.Reason != reasonExited {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// A client that cannot prepare its load while all servers are well is what failed.
+func TestAClientThatCannotPrepareIsTold(t *testing.T) {
+	t.Parallel()
+	a := testAttempt(t, node.ServerState{Name: "vllm-0", State: node.ServerReady})
+	var f *failure
+	if err := a.launch(t.Context()); !errors.As(err, &f) || f.Reason != "ClientUnreachable" || !strings.Contains(f.Message, "connection refused") {
+		t.Errorf("%v", err)
+	}
+}
+
+// testAttempt is an attempt of one node, whose server is in the state.
+func testAttempt(t *testing.T, state node.ServerState) *attempt {
+	t.Helper()
+	l := testLead(t, 0, state)
 	l.members = l.members[:1]
 	a := &attempt{lead: l, clients: l.members}
 	run := &api.BenchmarkRun{}
 	api.SetDefaults(run)
 	a.order.Workload, a.order.Timeouts = run.Spec.Workload, run.Spec.Timeouts
-	var f *failure
-	if err := a.execute(t.Context()); !errors.As(err, &f) || f.Reason != reasonExited {
-		t.Errorf("%v", err)
-	}
+	return a
 }
 
 // Samples of a node whose clock differs are told by the lead's clock; of one that does not answer nobody knows.

@@ -339,7 +339,17 @@ func (a *attempt) launchFailure(ctx context.Context, err error) error {
 	if errors.As(err, &answer) && answer.Code == http.StatusUnprocessableEntity {
 		return fail(api.FailureUser, "WorkloadNotUsable", "%v", err)
 	}
-	return fail(api.FailureInfrastructure, "ClientUnreachable", "%v", err)
+	return a.serversFirst(ctx, fail(api.FailureInfrastructure, "ClientUnreachable", "%v", err))
+}
+
+// serversFirst is f unless a server has failed: one that fell over may be heard of later than the connections and requests that
+// failed for it.
+func (a *attempt) serversFirst(ctx context.Context, f *failure) error {
+	f = a.blame(ctx, f)
+	if _, err := a.serverStates(ctx); err != nil {
+		return err
+	}
+	return f
 }
 
 // each calls do for every client at the same time.
@@ -361,10 +371,7 @@ func (a *attempt) execute(ctx context.Context) error {
 	for {
 		states, done, err := a.clientStates(ctx)
 		if f := (*failure)(nil); errors.As(err, &f) && f.Class == api.FailureWorkload {
-			err = a.blame(ctx, f) // a server that fell over may be heard of later than the requests that failed for it
-			if _, serverErr := a.serverStates(ctx); serverErr != nil {
-				err = serverErr
-			}
+			err = a.serversFirst(ctx, f)
 		}
 		if err != nil {
 			return err
