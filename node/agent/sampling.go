@@ -79,7 +79,7 @@ func (a *agent) sources() []monitor.Source {
 		role = node.RoleClient
 	}
 	add(monitor.NewRoles(role))
-	add(monitor.GPUs(os.Getenv("CUDA_VISIBLE_DEVICES"), isOurs))
+	add(monitor.GPUs(os.Getenv, isOurs))
 	service, err := services.Of(&a.manifest.Service)
 	if err != nil {
 		add(nil, err)

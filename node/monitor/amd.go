@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,8 +10,8 @@ import (
 	"strings"
 )
 
-// amdRoot is where the kernel shows graphics cards.
-var amdRoot = "/sys/class/drm"
+// amdRoot is where the kernel shows graphics cards, renderRoot where programs open them.
+var amdRoot, renderRoot = "/sys/class/drm", "/dev/dri"
 
 // amdVendor is AMD's number on the PCI bus.
 const amdVendor = "0x1002"
@@ -17,7 +19,8 @@ const amdVendor = "0x1002"
 // amdGPU is one GPU by the files of its driver (kernel: Documentation/gpu/amdgpu/thermal.rst, and hwmon's sysfs interface).
 type amdGPU struct{ device, hwmon string }
 
-func openAMD(visible, func(int) bool) (*gpus, error) {
+// openAMD finds AMD's GPUs. ROCm counts those that the job may open, which the kernel's files do not tell apart from others.
+func openAMD(v visible, _ func(int) bool) (*gpus, error) {
 	cards, err := filepath.Glob(filepath.Join(amdRoot, "card*", "device", "gpu_busy_percent"))
 	if err != nil {
 		return nil, err
@@ -25,20 +28,41 @@ func openAMD(visible, func(int) bool) (*gpus, error) {
 	slices.SortFunc(cards, func(a, b string) int { return cardNumber(a) - cardNumber(b) })
 	var indices []string
 	var devices []gpu
+	number := -1
 	for _, card := range cards {
 		g := amdGPU{device: filepath.Dir(card)}
 		if vendor, err := os.ReadFile(filepath.Join(g.device, "vendor")); err != nil || strings.TrimSpace(string(vendor)) != amdVendor {
 			continue
 		}
+		if !g.mayOpen() {
+			continue
+		}
+		id, _ := os.ReadFile(filepath.Join(g.device, "unique_id")) // not all have one
+		if number++; !v.has(number, "GPU-"+strings.TrimSpace(string(id))) {
+			continue
+		}
 		if found, err := filepath.Glob(filepath.Join(g.device, "hwmon", "hwmon*")); err == nil && len(found) > 0 {
 			g.hwmon = found[0]
 		}
-		indices, devices = append(indices, strconv.Itoa(len(devices))), append(devices, g)
+		indices, devices = append(indices, strconv.Itoa(number)), append(devices, g)
 	}
 	if len(devices) == 0 {
 		return nil, errNoGPU
 	}
 	return newGPUs(indices, devices, func() error { return nil }), nil
+}
+
+// mayOpen says whether Slurm lets the job open the GPU (cgroup.conf: ConstrainDevices).
+func (g amdGPU) mayOpen() bool {
+	nodes, err := filepath.Glob(filepath.Join(g.device, "drm", "renderD*"))
+	if err != nil || len(nodes) == 0 {
+		return true
+	}
+	f, err := os.OpenFile(filepath.Join(renderRoot, filepath.Base(nodes[0])), os.O_RDWR, 0)
+	if err == nil {
+		_ = f.Close()
+	}
+	return !errors.Is(err, fs.ErrPermission)
 }
 
 // cardNumber is that of …/cardN/device/gpu_busy_percent.

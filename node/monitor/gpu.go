@@ -94,24 +94,30 @@ func (g *gpus) Read(_ context.Context, v []float64) {
 // errNoGPU says that a way to GPUs leads to none, which is normal.
 var errNoGPU = errors.New("no GPU")
 
+// finder is one way to GPUs, and the variable by which Slurm tells the job which of them are its own.
+type finder struct {
+	variable string
+	find     func(visible, func(int) bool) (*gpus, error)
+}
+
 // finders are the ways to GPUs, the best first.
-var finders = []func(visible, func(int) bool) (*gpus, error){openNVML, openNvidiaSMI, openAMD}
+var finders = []finder{{"CUDA_VISIBLE_DEVICES", openNVML}, {"CUDA_VISIBLE_DEVICES", openNvidiaSMI}, {"ROCR_VISIBLE_DEVICES", openAMD}}
 
 // findTimeout bounds how long GPUs are looked for, which takes seconds for each where the driver does not stay loaded: one that hangs must not
 // keep a node from starting its servers.
 const findTimeout = 30 * time.Second
 
 // GPUs finds the node's GPUs: NVIDIA's by NVML, or by nvidia-smi where benchd was built without cgo; AMD's by sysfs. Nil means that
-// there are none. Of several, those that CUDA_VISIBLE_DEVICES names are sampled, for the others are of other jobs; an empty
-// one means all. An error says that there are some which cannot be read.
-func GPUs(list string, ours func(pid int) bool) (Source, error) {
+// there are none. Of several, those are sampled that CUDA_VISIBLE_DEVICES or ROCR_VISIBLE_DEVICES names in the job's environment, for the
+// others are of other jobs; an empty one means all. An error says that there are some which cannot be read.
+func GPUs(getenv func(string) string, ours func(pid int) bool) (Source, error) {
 	type result struct {
 		found *gpus
 		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
-		found, err := findGPUs(visibleOf(list), ours)
+		found, err := findGPUs(getenv, ours)
 		done <- result{found, err}
 	}()
 	timer := time.NewTimer(findTimeout)
@@ -132,10 +138,10 @@ func GPUs(list string, ours func(pid int) bool) (Source, error) {
 	}
 }
 
-func findGPUs(v visible, ours func(int) bool) (*gpus, error) {
+func findGPUs(getenv func(string) string, ours func(int) bool) (*gpus, error) {
 	var errs []error
-	for _, find := range finders {
-		found, err := find(v, ours)
+	for _, f := range finders {
+		found, err := f.find(visibleOf(getenv(f.variable)), ours)
 		if err == nil {
 			return found, nil
 		}

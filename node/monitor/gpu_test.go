@@ -113,7 +113,7 @@ func TestAMD(t *testing.T) {
 		t.Errorf("no cards: %v", err)
 	}
 	for path, content := range map[string]string{
-		"card2/device/vendor": "0x1002", "card2/device/gpu_busy_percent": "42", "card2/device/mem_info_vram_used": "1000", "card2/device/mem_info_vram_total": "4000",
+		"card2/device/vendor": "0x1002", "card2/device/unique_id": "8a3f", "card2/device/gpu_busy_percent": "42", "card2/device/mem_info_vram_used": "1000", "card2/device/mem_info_vram_total": "4000",
 		"card2/device/hwmon/hwmon5/power1_average": "215000000", "card2/device/hwmon/hwmon5/energy1_input": "7000000", "card2/device/hwmon/hwmon5/temp1_input": "55500",
 		"card2/device/hwmon/hwmon5/freq1_input": "1700000000",
 		"card10/device/vendor":                  "0x1002", "card10/device/gpu_busy_percent": "nonsense",
@@ -140,6 +140,12 @@ func TestAMD(t *testing.T) {
 	}
 	if n := len(source.Metrics()); n != 2*gpuValues {
 		t.Errorf("%d metrics", n)
+	}
+	for list, want := range map[string]string{"1": "gpu1", "0": "gpu0", "GPU-8a3f": "gpu0"} {
+		source, err := openAMD(visibleOf(list), nil)
+		if err != nil || len(source.Metrics()) != gpuValues || !strings.HasPrefix(source.Metrics()[0].Column(), want+"_") {
+			t.Errorf("%s of two: %+v, %v", list, source, err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -115,12 +116,12 @@ func TestGPUsOfADriverThatHangs(t *testing.T) {
 	t.Cleanup(func() { finders = had })
 	synctest.Test(t, func(t *testing.T) {
 		closed := false
-		finders = []func(visible, func(int) bool) (*gpus, error){func(visible, func(int) bool) (*gpus, error) {
+		finders = []finder{{"", func(visible, func(int) bool) (*gpus, error) {
 			time.Sleep(time.Hour)
 			return newGPUs(nil, nil, func() error { closed = true; return nil }), nil
-		}}
+		}}}
 		began := time.Now()
-		if source, err := GPUs("", nil); source != nil || err == nil || time.Since(began) > time.Minute {
+		if source, err := GPUs(os.Getenv, nil); source != nil || err == nil || time.Since(began) > time.Minute {
 			t.Errorf("%v, %v after %s", source, err, time.Since(began))
 		}
 		time.Sleep(2 * time.Hour)
