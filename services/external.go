@@ -1,8 +1,11 @@
 package services
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -53,6 +56,19 @@ var external = Service{
 			}
 			return Prepared{Version: version.Version}, err
 		}
-		return prepareOpenAI(ctx, s)
+		p, err := prepareOpenAI(ctx, s)
+		if refused := (*answerError)(nil); errors.As(err, &refused) {
+			err = cmp.Or(KeyRefused(refused.code, err), err)
+		}
+		return p, err
 	},
+}
+
+// KeyRefused is err as the user's, when an endpoint that somebody else runs answered 401 or 403: to ask again with the same key is of
+// no use. It is nil for other answers.
+func KeyRefused(code int, err error) error {
+	if code != http.StatusUnauthorized && code != http.StatusForbidden {
+		return nil
+	}
+	return &UserError{"APIKeyRefused", fmt.Errorf("%w: correct service.apiKey, which names the secret that the endpoint asks for", err)}
 }

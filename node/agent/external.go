@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,11 @@ func (l *lead) awaitExternal(ctx context.Context, service *services.Service, s s
 
 func lookAtExternal(ctx context.Context, service *services.Service, s services.Server) (services.Prepared, error) {
 	if s.Spec.Health.Endpoint != "" {
-		if err := askHealth(ctx, s.URL, s.Spec.Health.Endpoint, s.APIKey); err != nil {
+		err := askHealth(ctx, s.URL, s.Spec.Health.Endpoint, s.APIKey)
+		if unwell := (*healthError)(nil); errors.As(err, &unwell) {
+			err = cmp.Or(services.KeyRefused(unwell.code, err), err)
+		}
+		if err != nil {
 			return services.Prepared{}, err
 		}
 	}

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,5 +40,27 @@ func TestHealthOfAnExternalServer(t *testing.T) {
 	}
 	if p, err := lookAtExternal(ctx, service, s); err != nil || p.Version != "1" {
 		t.Errorf("a server that wants its key: %v", err)
+	}
+}
+
+// A key that is refused is the user's to correct; it is told at once, and not tried again until the health timeout.
+func TestARefusedKeyIsTheUsers(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, `{"error": "invalid key"}`, http.StatusUnauthorized)
+	}))
+	defer srv.Close()
+	spec := api.ServiceSpec{Name: "external", Model: "m", Endpoints: []string{srv.URL}}
+	service, err := services.Of(&spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, endpoint := range []string{"", "/health"} {
+		spec.Health.Endpoint = endpoint
+		s := services.Server{URL: srv.URL, APIKey: "k", Spec: spec, Progress: func(string, ...any) {}}
+		_, err := lookAtExternal(t.Context(), service, s)
+		if wrong := (*services.UserError)(nil); !errors.As(err, &wrong) || wrong.Reason != "APIKeyRefused" || !strings.Contains(err.Error(), "service.apiKey") {
+			t.Errorf("health endpoint %q: %v", endpoint, err)
+		}
 	}
 }

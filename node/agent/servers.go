@@ -289,10 +289,20 @@ func askHealth(ctx context.Context, url, path, key string) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: HTTP %d", path, resp.StatusCode)
+		return &healthError{path, resp.StatusCode}
 	}
 	return nil
 }
+
+// healthError is an answer to the question for a server's health that is not 200.
+type healthError struct {
+	path string
+	code int
+}
+
+var _ error = (*healthError)(nil)
+
+func (e *healthError) Error() string { return fmt.Sprintf("GET %s: HTTP %d", e.path, e.code) }
 
 // say tells people what is going on.
 func (s *server) say(format string, args ...any) {
