@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	_ "time/tzdata" // schedules name time zones, which small images do not have
 
 	"github.com/benchd/benchd/slurmadapter/embedded"
 )
