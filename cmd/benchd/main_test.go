@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -24,6 +25,10 @@ const blockVariable = "BENCHD_E2E_BLOCK_HTTP"
 
 // TestMain lets the test binary be benchd: what it starts (control planes, jobs, agents, servers) is the code under test.
 func TestMain(m *testing.M) {
+	// With the race detector a process sleeps for a second before it exits, and the tests start hundreds.
+	if err := os.Setenv(raceVariable, cmp.Or(os.Getenv(raceVariable), "atexit_sleep_ms=0")); err != nil {
+		panic(err)
+	}
 	_, isShim := embedded.Shims[filepath.Base(os.Args[0])]
 	if isShim || len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
 		openCluster = func(c *api.Cluster, home, binary string) (controllers.Cluster, error) {
@@ -43,6 +48,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// raceVariable has the race detector's options.
+const raceVariable = "GORACE"
 
 // unreachable is a cluster whose nodes the control plane cannot connect to.
 type unreachable struct{ controllers.Cluster }

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("BENCHD_HOME", dir)
+			env.Setenv(raceVariable, os.Getenv(raceVariable))
 			env.Defer(func() {
 				stopPlane(t, home.Dir(dir))
 				_ = os.RemoveAll(dir)
