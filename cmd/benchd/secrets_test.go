@@ -175,7 +175,7 @@ func TestExternalService(t *testing.T) {
 	}))
 	t.Cleanup(rude.Close)
 	p.create(newRun("refused", external, func(s *api.BenchmarkRunSpec) { s.Service.Endpoints = []string{rude.URL} }))
-	if m := p.failed("refused", api.FailureService, "ServerUnhealthy").Status.Outcome.Message; strings.Contains(m, plantedEnv) || !strings.Contains(m, "no such key: Bearer ***") {
+	if m := p.failed("refused", api.FailureUser, "APIKeyRefused").Status.Outcome.Message; strings.Contains(m, plantedEnv) || !strings.Contains(m, "no such key: Bearer ***") {
 		t.Errorf("the message holds the key, or not what was said: %s", m)
 	}
 	p.create(newRun("nobody", external, func(s *api.BenchmarkRunSpec) { s.Service.Endpoints = []string{"http://127.0.0.1:9"} }))
