@@ -327,7 +327,7 @@ func TestUpgradeWhileAJobIsQueued(t *testing.T) {
 		t.Fatal(err)
 	}
 	onNarrow := func(s *api.BenchmarkRunSpec) { s.Cluster = "narrow" }
-	p.create(newRun("first", onNarrow, func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(4) }))
+	p.create(newRun("first", onNarrow, func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(20) })) // longer than a busy machine takes
 	p.until("first", time.Minute, api.RunExecuting)
 	p.create(newRun("second", onNarrow))
 	p.eventually(20*time.Second, "the second job is queued", func(ctx context.Context) (bool, string) {

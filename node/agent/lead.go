@@ -256,7 +256,7 @@ func (l *lead) describeNodes() {
 				Rank: int32(m.Rank), Name: m.Node, Address: m.Address, Roles: m.roles, Executor: "https://" + m.host,
 			})
 		}
-		st.Phase, st.Message = node.LeadPreparing, "servers are starting"
+		st.Phase, st.Message = node.LeadPreparing, "agents are up, servers are starting"
 	})
 }
 
