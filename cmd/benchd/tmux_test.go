@@ -92,7 +92,7 @@ func TestRunAndTopInTmux(t *testing.T) {
 				})
 				return last
 			}
-			m.start("run", size.width, size.height, p.binary, "run", "-f", runFile(t, "seen", 16), "--home", string(p.home))
+			m.start("run", size.width, size.height, p.binary, "run", "-f", runFile(t, "seen", 45), "--home", string(p.home))
 			shows("run", "run/seen  ", "▸ Executing", "· Reporting", "warm-up ", "0 failed", "Ctrl-C leaves it going")
 			m.start("top", size.width, size.height, p.binary, "top", "--home", string(p.home))
 			picture := shows("top", "ALLOCATION", "Ready ", "2/2", "1/1", "1  seen  Executing", "q quit")
