@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// amdRoot is where the kernel shows graphics cards, renderRoot where programs open them.
-var amdRoot, renderRoot = "/sys/class/drm", "/dev/dri"
+// amdRoot is where the kernel shows graphics cards, openDevice opens what programs use them by.
+var amdRoot, openDevice = "/sys/class/drm", os.OpenFile
 
 // amdVendor is AMD's number on the PCI bus.
 const amdVendor = "0x1002"
@@ -58,7 +58,7 @@ func (g amdGPU) mayOpen() bool {
 	if err != nil || len(nodes) == 0 {
 		return true
 	}
-	f, err := os.OpenFile(filepath.Join(renderRoot, filepath.Base(nodes[0])), os.O_RDWR, 0)
+	f, err := openDevice(filepath.Join("/dev/dri", filepath.Base(nodes[0])), os.O_RDWR, 0)
 	if err == nil {
 		_ = f.Close()
 	}

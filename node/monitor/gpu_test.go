@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,6 +147,26 @@ func TestAMD(t *testing.T) {
 		if err != nil || len(source.Metrics()) != gpuValues || !strings.HasPrefix(source.Metrics()[0].Column(), want+"_") {
 			t.Errorf("%s of two: %+v, %v", list, source, err)
 		}
+	}
+	// Slurm lets the job open the second alone, and names it as its first.
+	openDevice = func(path string, _ int, _ os.FileMode) (*os.File, error) {
+		if path == "/dev/dri/renderD128" {
+			return nil, &os.PathError{Op: "open", Path: path, Err: syscall.EPERM}
+		}
+		return os.Open(os.DevNull)
+	}
+	t.Cleanup(func() { openDevice = os.OpenFile })
+	for card, node := range map[string]string{"card2": "renderD128", "card10": "renderD129"} {
+		if err := os.MkdirAll(filepath.Join(root, card, "device", "drm", node), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source, err = openAMD(visibleOf("0"), nil)
+	if err != nil || len(source.Metrics()) != gpuValues {
+		t.Fatalf("the one that may be opened: %+v, %v", source, err)
+	}
+	if seen := valuesOf(source); len(seen) > 0 { // the first has values
+		t.Errorf("another job's GPU: %v", seen)
 	}
 }
 
