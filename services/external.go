@@ -46,22 +46,26 @@ var external = Service{
 		return errs
 	},
 	Prepare: func(ctx context.Context, s Server) (Prepared, error) {
-		var version struct {
-			Version string `json:"version"`
-		}
-		if s.getJSON(ctx, "/api/version", &version) == nil { // Ollama, which also has OpenAI's list of models
-			there, err := s.hasOllamaModel(ctx)
-			if err == nil && !there {
-				err = &UserError{reasonModel, fmt.Errorf("the server does not have model %s: pull it there, or correct service.model", s.Spec.Model)}
-			}
-			return Prepared{Version: version.Version}, err
-		}
-		p, err := prepareOpenAI(ctx, s)
+		p, err := prepareExternal(ctx, s)
 		if refused := (*answerError)(nil); errors.As(err, &refused) {
 			err = cmp.Or(KeyRefused(refused.code, err), err)
 		}
 		return p, err
 	},
+}
+
+func prepareExternal(ctx context.Context, s Server) (Prepared, error) {
+	var version struct {
+		Version string `json:"version"`
+	}
+	if s.getJSON(ctx, "/api/version", &version) != nil {
+		return prepareOpenAI(ctx, s)
+	}
+	there, err := s.hasOllamaModel(ctx) // Ollama, which also has OpenAI's list of models
+	if err == nil && !there {
+		err = &UserError{reasonModel, fmt.Errorf("the server does not have model %s: pull it there, or correct service.model", s.Spec.Model)}
+	}
+	return Prepared{Version: version.Version}, err
 }
 
 // KeyRefused is err as the user's, when an endpoint that somebody else runs answered 401 or 403: to ask again with the same key is of

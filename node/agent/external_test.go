@@ -46,7 +46,12 @@ func TestHealthOfAnExternalServer(t *testing.T) {
 // A key that is refused is the user's to correct; it is told at once, and not tried again until the health timeout.
 func TestARefusedKeyIsTheUsers(t *testing.T) {
 	t.Parallel()
+	var open atomic.Value // a path that asks for no key
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == open.Load() {
+			_, _ = w.Write([]byte(`{"version": "1"}`))
+			return
+		}
 		http.Error(w, `{"error": "invalid key"}`, http.StatusUnauthorized)
 	}))
 	defer srv.Close()
@@ -55,12 +60,13 @@ func TestARefusedKeyIsTheUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, endpoint := range []string{"", "/health"} {
-		spec.Health.Endpoint = endpoint
+	for _, tc := range []struct{ endpoint, open string }{{"", ""}, {"/health", ""}, {"", "/api/version"}} {
+		spec.Health.Endpoint = tc.endpoint
+		open.Store(tc.open)
 		s := services.Server{URL: srv.URL, APIKey: "k", Spec: spec, Progress: func(string, ...any) {}}
 		_, err := lookAtExternal(t.Context(), service, s)
 		if wrong := (*services.UserError)(nil); !errors.As(err, &wrong) || wrong.Reason != "APIKeyRefused" || !strings.Contains(err.Error(), "service.apiKey") {
-			t.Errorf("health endpoint %q: %v", endpoint, err)
+			t.Errorf("%+v: %v", tc, err)
 		}
 	}
 }
