@@ -231,7 +231,7 @@ func (s *allocationPass) takeOver(status node.LeadStatus) {
 	case status.Phase == node.LeadReady && a.Status.Phase != api.AllocationReady:
 		s.enter(api.AllocationReady, fmt.Sprintf("%d of %d servers are healthy and prepared", len(status.Servers), len(status.Servers)))
 	case status.Phase == node.LeadPreparing && a.Status.Phase == api.AllocationStarting:
-		s.enter(api.AllocationPreparing, cmp.Or(status.Message, "servers are starting"))
+		s.enter(api.AllocationPreparing, status.Message)
 	case status.Phase == node.LeadPreparing && a.Status.Phase == api.AllocationPreparing:
 		if stage(status.Message) != stage(a.Status.Message) {
 			s.events = append(s.events, event{api.EventNormal, "Preparing", status.Message})
