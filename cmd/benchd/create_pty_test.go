@@ -47,8 +47,8 @@ exit 0`,
 	return dir
 }
 
-// drawPatience is how long a terminal is watched for what has to come; machines that are shared are slow.
-const drawPatience = time.Minute
+// drawPatience is how long a terminal is watched for what has to come.
+const drawPatience = time.Minute * patience
 
 // startTerminal starts benchd on a terminal of 80 columns and 24 lines.
 func startTerminal(t *testing.T, term string, args ...string) *terminal {

@@ -13,7 +13,8 @@ import (
 	"github.com/benchd/benchd/workload"
 )
 
-// A trace over two client nodes and two servers: every line is sent once, sessions stay whole, and the report made again
+// A trace over two client nodes and two servers: every line is sent once, or told to have been dropped where the machine stood still
+// for over a second, sessions stay whole, and the report made again
 // from the records is the same to the byte.
 func TestEmbeddedTraceOverTwoNodes(t *testing.T) {
 	t.Parallel()
@@ -29,7 +30,7 @@ func TestEmbeddedTraceOverTwoNodes(t *testing.T) {
 	p.create(newRun("trace", func(s *api.BenchmarkRunSpec) {
 		s.Nodes.Servers.Count, s.Nodes.Clients.Count = count(2), count(2)
 		s.Workload.Duration, s.Workload.Warmup = seconds(30), seconds(0)
-		s.Workload.Load = api.LoadSpec{Pattern: api.PatternTrace, Trace: &api.TraceSpec{Path: trace, Speed: 2}}
+		s.Workload.Load = api.LoadSpec{Pattern: api.PatternTrace, Trace: &api.TraceSpec{Path: trace}}
 		s.Workload.Balance = api.BalancePinned
 	}))
 	run := p.until("trace", time.Minute, api.RunCompleted)
@@ -38,7 +39,7 @@ func TestEmbeddedTraceOverTwoNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer records.Close()
-	seen, owner, server := map[int64]int{}, map[int64]string{}, map[int64]string{}
+	seen, owner, server, dropped := map[int64]int{}, map[int64]string{}, map[int64]string{}, 0
 	err = workload.ReadRecords(records, workload.Visitor{
 		Header:  func(workload.Header) error { return nil },
 		Trailer: func(workload.Trailer) error { return nil },
@@ -51,15 +52,20 @@ func TestEmbeddedTraceOverTwoNodes(t *testing.T) {
 			if s := server[session]; s != "" && s != r.Server {
 				t.Errorf("session %d went to %s and %s", session, s, r.Server)
 			}
-			owner[session], server[session] = r.Node, r.Server
-			if r.Class != "" || r.Intended != r.K*10_000_000 || r.PromptTokens != 600+int(r.K) {
+			owner[session] = r.Node
+			if r.Class == workload.ClassDropped {
+				dropped++
+				return nil
+			}
+			server[session] = r.Server
+			if r.Class != "" || r.Intended != r.K*20_000_000 || r.PromptTokens != 600+int(r.K) {
 				t.Errorf("record %+v", r)
 			}
 			return nil
 		},
 	})
-	if err != nil || len(seen) != 120 {
-		t.Errorf("%d of 120 lines were sent: %v", len(seen), err)
+	if err != nil || len(seen) != 120 || dropped > 60 {
+		t.Errorf("%d of 120 lines have a record, %d dropped: %v", len(seen), dropped, err)
 	}
 	folder := filepath.Join(run.Status.Folder, report.Dir)
 	first, err := report.ReadSummary(filepath.Join(folder, report.SummaryJSON))

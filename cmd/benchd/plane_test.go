@@ -28,12 +28,15 @@ type plane struct {
 	cmd  *exec.Cmd
 	exit chan error
 	api  *client.Client
-	// patience is how many times as long as a test says is waited: on a cluster that tests share, jobs queue behind each other's.
-	patience int
 	// binary is the test binary, or a copy of it; attr is how it is started: as another user.
 	binary string
 	attr   *syscall.SysProcAttr
 }
+
+// patience is how many times as long as a test says is waited. What a test says is what it takes on a machine of one's own: on a
+// shared one a core may be somebody else's, and on a cluster that tests share jobs queue behind each other's. It costs time only
+// where a test fails.
+const patience = 5
 
 // newPlane starts a control plane and sees to it that nothing of it is left when the test ends.
 func newPlane(t testing.TB, env ...string) *plane {
@@ -124,7 +127,7 @@ func (p *plane) died(within time.Duration) {
 	select {
 	case <-p.exit:
 		p.cmd = nil
-	case <-time.After(within):
+	case <-time.After(within * patience):
 		p.t.Fatal("the control plane was to die and lives")
 	}
 }
@@ -133,7 +136,7 @@ func (p *plane) died(within time.Duration) {
 // otherwise.
 func (p *plane) eventually(within time.Duration, what string, holds func(context.Context) (bool, string)) {
 	p.t.Helper()
-	within *= time.Duration(max(1, p.patience))
+	within *= patience
 	ctx, cancel := context.WithTimeout(p.t.Context(), within)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -209,7 +212,7 @@ func (p *plane) until(name string, within time.Duration, phases ...api.RunPhase)
 
 // assertNothingLeft fails the test when a process of this home still runs.
 func (p *plane) assertNothingLeft() {
-	deadline := time.Now().Add(45 * time.Second)
+	deadline := time.Now().Add(30 * time.Second * patience)
 	for {
 		left := p.processes()
 		if len(left) == 0 {

@@ -167,7 +167,7 @@ func newSlurmPlane(c *slurmCluster, change func(*api.ClusterSpec), env ...string
 		c.t.Fatal(err)
 	}
 	p := &plane{
-		t: c.t, home: home.Dir(dir), patience: 3, binary: binary, env: append([]string{"HOME=" + account.HomeDir, "USER=" + slurmUser}, env...),
+		t: c.t, home: home.Dir(dir), binary: binary, env: append([]string{"HOME=" + account.HomeDir, "USER=" + slurmUser}, env...),
 		attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}},
 	}
 	p.cleanUp()

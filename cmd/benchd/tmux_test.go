@@ -81,7 +81,7 @@ func TestRunAndTopInTmux(t *testing.T) {
 			shows := func(window string, wanted ...string) string {
 				t.Helper()
 				var last string
-				p.eventually(drawPatience, fmt.Sprintf("%q on the window", wanted), func(context.Context) (bool, string) {
+				p.eventually(time.Minute, fmt.Sprintf("%q on the window", wanted), func(context.Context) (bool, string) {
 					last = m.screen(window)
 					for _, text := range wanted {
 						if strings.Count(last, text) != 1 {
