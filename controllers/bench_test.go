@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/plan"
 	"github.com/benchd/benchd/slurmadapter"
 	"github.com/benchd/benchd/store"
 )
@@ -71,6 +72,62 @@ func BenchmarkReconcile(b *testing.B) {
 			for b.Loop() {
 				if _, err := p.reconcileSweep(b.Context(), gridKey); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkPlanning is a look at a sweep that has as many Allocations as it may have, with few and with many runs that wait: what each
+// change of one of its runs costs.
+func BenchmarkPlanning(b *testing.B) {
+	for _, waiting := range []int{100, 100_000} {
+		b.Run(fmt.Sprintf("sweep-with-waiting-runs/%d", waiting), func(b *testing.B) {
+			st := filled(b, 0)
+			sweep := &api.BenchmarkSweep{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "grid"}}
+			sweep.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSweep))
+			sweep.Spec.Template.Spec = validRun().Spec
+			sweep.Spec.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0}}}
+			sweep.Spec.Parallelism = 2
+			api.SetDefaults(sweep)
+			if err := st.Create(b.Context(), sweep); err != nil {
+				b.Fatal(err)
+			}
+			sweep.Status.ObservedGeneration, sweep.Status.Allocations = 1, 4
+			if err := st.PutStatus(b.Context(), sweep); err != nil {
+				b.Fatal(err)
+			}
+			roster := newRoster()
+			roster.setListed(api.KindBenchmarkRun)
+			roster.setListed(api.KindAllocation)
+			owner := []metav1.OwnerReference{*metav1.NewControllerRef(sweep, api.GroupVersion.WithKind(api.KindBenchmarkSweep))}
+			run := func(i int) *api.BenchmarkRun {
+				r := validRun()
+				r.Namespace, r.Name, r.OwnerReferences = "default", fmt.Sprintf("grid-%06d", i), owner
+				api.SetDefaults(r)
+				r.Status.Phase, r.Status.Attempts = api.RunPending, make([]api.Attempt, 1)
+				return r
+			}
+			for i := range waiting {
+				roster.run(run(i), false)
+			}
+			for i := range 4 {
+				bound := run(waiting + i)
+				a := NewAllocation(bound, fmt.Sprintf("grid-a%d", i+1))
+				a.UID, a.OwnerReferences, a.Status.Phase = types.UID(a.Name), owner, api.AllocationReady
+				a.Spec.Slurm.TimeLimit = api.SlurmTime(plan.TimeLimit([]plan.Work{WorkOf(&sweep.Spec, bound)}))
+				if i >= 2 {
+					a.Status.Phase, a.Spec.After = api.AllocationQueued, &api.AfterSpec{Allocation: fmt.Sprintf("grid-a%d", i-1)}
+				}
+				bound.Status.AllocationRef = &api.AllocationRef{Name: a.Name, UID: string(a.UID), Attempt: 1, Order: 1}
+				roster.run(bound, false)
+				roster.allocation(a, false)
+			}
+			p := newPlanner(st, nil, roster, slog.New(slog.DiscardHandler))
+			b.ReportAllocs()
+			for b.Loop() {
+				if res, err := p.reconcileSweep(b.Context(), gridKey); err != nil || res != (result{}) {
+					b.Fatal(res, err)
 				}
 			}
 		})

@@ -94,8 +94,8 @@ type grouping struct {
 	length map[types.UID]time.Duration // what these take at most
 	// returning: runs of an Allocation that has ended are on their way back; a group planned now would be half a group.
 	returning bool
-	waiting   []plan.Work
-	same      map[string][]string // by Allocation uid: waiting runs that can use it again
+	line      *line
+	waiting   []plan.Work // of the line, what this look has not bound
 }
 
 // look takes from the roster what is of this sweep.
@@ -104,7 +104,7 @@ func (g *grouping) look() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g.live = slices.SortedFunc(maps.Values(r.sweeps[g.sweep.UID]), func(a, b rosterAllocation) int { return cmp.Compare(a.name, b.name) })
-	g.held, g.same, g.length = map[types.UID]int{}, map[string][]string{}, map[types.UID]time.Duration{}
+	g.held, g.length = map[types.UID]int{}, map[types.UID]time.Duration{}
 	for uid, rows := range r.bound {
 		_, live := r.sweeps[g.sweep.UID][uid]
 		g.held[uid] = len(rows)
@@ -116,16 +116,24 @@ func (g *grouping) look() {
 			g.returning = g.returning || !live && row.returning
 		}
 	}
-	for _, row := range r.waiting[g.sweep.UID] {
-		if row.same && row.ref != nil {
-			g.same[row.ref.UID] = append(g.same[row.ref.UID], row.work.Name)
-		}
-		g.waiting = append(g.waiting, g.work(row.work))
-	}
+	g.line = r.lineOf(g.sweep)
+	g.waiting = g.line.works
 }
 
-// work adds what the sweep says of all its runs.
-func (g *grouping) work(w plan.Work) plan.Work { return SweepWork(&g.sweep.Spec, w) }
+// bound takes from what waits those that were bound. What the roster keeps is left as it is.
+func (g *grouping) bound(names []string) {
+	taken := map[string]bool{}
+	for _, name := range names {
+		taken[name] = true
+	}
+	left := make([]plan.Work, 0, len(g.waiting))
+	for _, w := range g.waiting {
+		if !taken[w.Name] {
+			left = append(left, w)
+		}
+	}
+	g.waiting = left
+}
 
 // SweepWork adds to a run's work what its sweep says of all of them: the pause, the limit of an Allocation, isolation.
 func SweepWork(s *api.BenchmarkSweepSpec, w plan.Work) plan.Work {
@@ -146,7 +154,7 @@ func WorkOf(s *api.BenchmarkSweepSpec, run *api.BenchmarkRun) plan.Work {
 // letGo releases the Allocations whose runs have all ended. One that further runs may come for stays while they may.
 func (g *grouping) letGo() error {
 	for _, a := range g.live {
-		if a.release || g.held[a.uid] > 0 || len(g.same[string(a.uid)]) > 0 {
+		if a.release || g.held[a.uid] > 0 || len(g.line.same[string(a.uid)]) > 0 {
 			continue
 		}
 		if a.open && !g.sweep.Spec.Suspend && g.moreMayCome(a) && g.timeLeft(a) {
@@ -184,10 +192,7 @@ func (g *grouping) timeLeft(a rosterAllocation) bool {
 	}
 	workload := g.sweep.Spec.Template.Spec.Workload
 	api.SetWorkloadDefaults(&workload)
-	longest := plan.Length(&api.BenchmarkRunSpec{Workload: workload}, g.sweep.Spec.Sharing.Pause.Duration)
-	for _, w := range g.waiting {
-		longest = max(longest, w.Length)
-	}
+	longest := max(g.line.longest, plan.Length(&api.BenchmarkRunSpec{Workload: workload}, g.sweep.Spec.Sharing.Pause.Duration))
 	return time.Until(a.started.Add(a.limit)) > longest+2*time.Minute
 }
 
@@ -231,16 +236,23 @@ func (g *grouping) change(row rosterAllocation, change func(*api.AllocationSpec)
 // those of the one before, and what comes back late those of its group, as far as there is time.
 func (g *grouping) rebind() error {
 	for _, row := range g.live {
-		names := g.same[string(row.uid)]
-		left := g.spare(row)
-		for _, w := range g.waiting {
-			fits := row.open && g.timeLeft(row) && row.phase == api.AllocationReady || left >= w.Length && g.held[row.uid] > 0 && !w.Alone
-			if fits && w.Key == row.key && !slices.Contains(names, w.Name) {
-				names = append(names, w.Name)
-				left -= w.Length
+		if row.release || row.drain || row.phase == api.AllocationReleasing {
+			continue
+		}
+		names, left := slices.Clone(g.line.same[string(row.uid)]), g.spare(row)
+		open := row.open && row.phase == api.AllocationReady && g.timeLeft(row)
+		fits := func(length time.Duration, alone bool) bool {
+			return open || left >= length && g.held[row.uid] > 0 && !alone
+		}
+		if shortest, some := g.line.shortest[row.key]; some && fits(shortest, false) {
+			for _, w := range g.waiting {
+				if w.Key == row.key && fits(w.Length, w.Alone) && !slices.Contains(names, w.Name) {
+					names = append(names, w.Name)
+					left -= w.Length
+				}
 			}
 		}
-		if len(names) == 0 || row.release || row.drain || row.phase == api.AllocationReleasing {
+		if len(names) == 0 {
 			continue
 		}
 		a, err := store.Get[*api.Allocation](g.ctx, g.store, g.sweep.Namespace, row.name)
@@ -253,7 +265,7 @@ func (g *grouping) rebind() error {
 		if _, err := g.bindTo(g.ctx, a, names); err != nil {
 			return err
 		}
-		g.waiting = slices.DeleteFunc(g.waiting, func(w plan.Work) bool { return slices.Contains(names, w.Name) })
+		g.bound(names)
 	}
 	return nil
 }
@@ -286,11 +298,7 @@ func (g *grouping) begin() (result, error) {
 		if err != nil || made == 0 {
 			return res, err
 		}
-		taken := map[string]bool{}
-		for _, w := range batch {
-			taken[w.Name] = true
-		}
-		g.waiting = slices.DeleteFunc(g.waiting, func(w plan.Work) bool { return taken[w.Name] })
+		g.bound(namesOf(batch))
 	}
 	g.pass(turn{name: g.key, sweep: true})
 	return result{}, nil
@@ -352,16 +360,20 @@ func (g *grouping) make(batch []plan.Work, after *rosterAllocation) (int, result
 	if after != nil {
 		a.Spec.After = &api.AfterSpec{Allocation: after.name, Or: metav1.Duration{Duration: g.overlap(after)}}
 	}
-	names := make([]string, len(batch))
-	for i, w := range batch {
-		names[i] = w.Name
-	}
-	n, err := g.bindTo(g.ctx, a, names)
+	n, err := g.bindTo(g.ctx, a, namesOf(batch))
 	if err != nil || n == 0 {
 		return 0, result{after: rosterRetry}, err
 	}
 	g.live = append(g.live, rosterAllocation{name: a.Name, uid: a.UID, key: a.Spec.SharingKey, after: afterOf(a), open: a.Spec.Open, limit: plan.TimeLimit(batch), startup: batch[0].Startup})
 	return n, result{}, nil
+}
+
+func namesOf(batch []plan.Work) []string {
+	names := make([]string, len(batch))
+	for i, w := range batch {
+		names[i] = w.Name
+	}
+	return names
 }
 
 func afterOf(a *api.Allocation) string {

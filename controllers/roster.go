@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ type roster struct {
 	runs    map[types.NamespacedName]rosterRun
 	bound   map[types.UID]map[types.NamespacedName]rosterRun // by Allocation
 	waiting map[types.UID]map[types.NamespacedName]rosterRun // by sweep
+	lines   map[types.UID]*line                              // by sweep: the same as its planner needs it, until it changes
 	sweeps  map[types.UID]map[types.UID]rosterAllocation     // live Allocations by sweep
 	open    map[types.UID]int                                // runs that have not ended, by sweep
 	behind  map[types.UID]time.Time                          // since when a sweep has more of them than are known here
@@ -60,7 +62,7 @@ type rosterAllocation struct {
 func newRoster() *roster {
 	return &roster{
 		listed: map[string]bool{}, runs: map[types.NamespacedName]rosterRun{}, bound: map[types.UID]map[types.NamespacedName]rosterRun{},
-		waiting: map[types.UID]map[types.NamespacedName]rosterRun{}, sweeps: map[types.UID]map[types.UID]rosterAllocation{},
+		waiting: map[types.UID]map[types.NamespacedName]rosterRun{}, lines: map[types.UID]*line{}, sweeps: map[types.UID]map[types.UID]rosterAllocation{},
 		open: map[types.UID]int{}, behind: map[types.UID]time.Time{},
 	}
 }
@@ -100,7 +102,7 @@ func (r *roster) forget(kind string) {
 	r.listed[kind] = false
 	switch kind {
 	case api.KindBenchmarkRun:
-		r.runs, r.bound, r.waiting, r.open = fresh.runs, fresh.bound, fresh.waiting, fresh.open
+		r.runs, r.bound, r.waiting, r.lines, r.open = fresh.runs, fresh.bound, fresh.waiting, fresh.lines, fresh.open
 	case api.KindAllocation:
 		r.sweeps = fresh.sweeps
 	}
@@ -124,7 +126,10 @@ func (r *roster) setRun(run *api.BenchmarkRun, gone bool) {
 	name := types.NamespacedName{Namespace: run.Namespace, Name: run.Name}
 	old, known := r.runs[name]
 	if known {
-		remove(r.waiting, old.sweep, name)
+		if old.waits {
+			remove(r.waiting, old.sweep, name)
+			delete(r.lines, old.sweep)
+		}
 		if old.ref != nil {
 			remove(r.bound, types.UID(old.ref.UID), name)
 		}
@@ -145,6 +150,7 @@ func (r *roster) setRun(run *api.BenchmarkRun, gone bool) {
 		}
 		row.same = failedByWorkload(run)
 		put(r.waiting, row.sweep, name, row)
+		delete(r.lines, row.sweep)
 	}
 	if row.ref != nil && holds(run) {
 		row.order = row.ref.Order
@@ -158,6 +164,39 @@ func (r *roster) setRun(run *api.BenchmarkRun, gone bool) {
 	}
 	r.runs[name] = row
 	r.open[row.sweep]++
+}
+
+// line is what waits of a sweep, in the plan's order. Most changes of a sweep's runs are of those that wait no more, so what is kept
+// here makes a look at the sweep cost the same whatever waits. Nobody may change it.
+type line struct {
+	generation int64 // of the sweep, whose spec is a part of the work
+	works      []plan.Work
+	same       map[string][]string // by Allocation uid: the names of those that can use it again
+	shortest   map[string]time.Duration
+	longest    time.Duration
+}
+
+// lineOf must be called with the lock held.
+func (r *roster) lineOf(sweep *api.BenchmarkSweep) *line {
+	if l := r.lines[sweep.UID]; l != nil && l.generation == sweep.Generation {
+		return l
+	}
+	rows := r.waiting[sweep.UID]
+	l := &line{generation: sweep.Generation, works: make([]plan.Work, 0, len(rows)), same: map[string][]string{}, shortest: map[string]time.Duration{}}
+	for _, row := range rows {
+		w := SweepWork(&sweep.Spec, row.work)
+		if row.same && row.ref != nil {
+			l.same[row.ref.UID] = append(l.same[row.ref.UID], w.Name)
+		}
+		if shortest, known := l.shortest[w.Key]; !known || w.Length < shortest {
+			l.shortest[w.Key] = w.Length
+		}
+		l.longest = max(l.longest, w.Length)
+		l.works = append(l.works, w)
+	}
+	slices.SortFunc(l.works, plan.InOrder)
+	r.lines[sweep.UID] = l
+	return l
 }
 
 // returning says whether the run has not begun, or has not been allowed to: nothing but its Allocation's end keeps it.

@@ -117,8 +117,8 @@ type group struct {
 func grouped(waiting []Work) []group {
 	byKey := map[string]int{}
 	var groups []group
-	if !slices.IsSortedFunc(waiting, inOrder) {
-		waiting = slices.SortedFunc(slices.Values(waiting), inOrder)
+	if !slices.IsSortedFunc(waiting, InOrder) {
+		waiting = slices.SortedFunc(slices.Values(waiting), InOrder)
 	}
 	for _, w := range waiting {
 		i, known := byKey[w.Key]
@@ -133,8 +133,8 @@ func grouped(waiting []Work) []group {
 	return groups
 }
 
-// inOrder compares by the order of the sweep.
-func inOrder(a, b Work) int {
+// InOrder compares by the order of the sweep.
+func InOrder(a, b Work) int {
 	return cmp.Or(cmp.Compare(a.Position, b.Position), cmp.Compare(a.Name, b.Name))
 }
 
