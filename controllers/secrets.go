@@ -11,9 +11,6 @@ import (
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
-// maxSecret bounds a secret's length: what is longer is not one.
-const maxSecret = 64 << 10
-
 // secretError is a secret that cannot be had. The user has to mend it.
 type secretError struct{ text string }
 
@@ -36,22 +33,9 @@ func resolveSecret(field string, ref *api.SecretSource) (string, error) {
 		}
 		return value, nil
 	}
-	info, err := os.Stat(ref.File)
-	switch {
-	case err != nil:
-		return "", wrong("the secret's file cannot be read: %v", err)
-	case !info.Mode().IsRegular() || info.Size() > maxSecret:
-		return "", wrong("%s is no file of at most %d bytes", ref.File, maxSecret)
-	case info.Mode().Perm()&0o077 != 0:
-		return "", wrong("others can read %s (mode %04o): chmod 600 %s", ref.File, info.Mode().Perm(), ref.File)
-	}
-	data, err := os.ReadFile(ref.File)
+	value, err := node.ReadSecret(ref.File)
 	if err != nil {
-		return "", wrong("the secret's file cannot be read: %v", err)
-	}
-	value := strings.TrimRight(string(data), "\r\n")
-	if value == "" || strings.ContainsAny(value, "\x00\n") {
-		return "", wrong("%s holds no secret: write it as a single line", ref.File)
+		return "", wrong("%v", err)
 	}
 	return value, nil
 }

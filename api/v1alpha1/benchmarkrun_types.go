@@ -206,6 +206,9 @@ type MonitoringSpec struct {
 type PushgatewaySpec struct {
 	// URL of the Pushgateway, such as http://mel2109:9091; left out where one is started.
 	URL string `json:"url,omitempty"`
+	// AuthorizationFile is the absolute path of a file that its owner alone can read (mode 0600) with the value of the Authorization
+	// header, such as `Basic BASE64`. The nodes read it, at each push.
+	AuthorizationFile string `json:"authorizationFile,omitempty"`
 	// Start has a Pushgateway started for the job, on its first monitor node, or on the lead's node where there is none.
 	Start *StartPushgatewaySpec `json:"start,omitempty"`
 	// Interval between two pushes; 15s by default.
@@ -268,6 +271,9 @@ type ForwardSpec struct {
 	URL string `json:"url"`
 	// Format is `loki`, `elasticsearch` or `fluentbit`.
 	Format ForwardFormat `json:"format"`
+	// AuthorizationFile is the absolute path of a file that its owner alone can read (mode 0600) with the value of the Authorization
+	// header, such as `Bearer TOKEN`, `Basic BASE64` or `ApiKey KEY`. The job's first node reads it, for each batch of lines.
+	AuthorizationFile string `json:"authorizationFile,omitempty"`
 	// Labels are sent with every line, beside run, node, component and stream.
 	Labels map[string]string `json:"labels,omitempty"`
 }

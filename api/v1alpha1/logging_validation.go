@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"errors"
 	"net/url"
+	"path"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -66,6 +67,15 @@ func validateLogging(l *LoggingSpec, at *field.Path) field.ErrorList {
 	return append(errs, ValidateLogRules(l.Rules, at.Child("rules"))...)
 }
 
+const passwordInURL = "a password in a URL would be stored and shown: put `Basic` and the base64 of user:password into a file, and name it in authorizationFile"
+
+func validateAuthorizationFile(file string, at *field.Path) field.ErrorList {
+	if file != "" && !path.IsAbs(file) { // what stands there may be the secret: it is not repeated
+		return field.ErrorList{field.Invalid(at, field.OmitValueType{}, "use the absolute path of a file of mode 0600, which the nodes see too; not the secret itself")}
+	}
+	return nil
+}
+
 func validateForward(f *ForwardSpec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	u, err := url.Parse(f.URL)
@@ -73,8 +83,9 @@ func validateForward(f *ForwardSpec, at *field.Path) field.ErrorList {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		errs = append(errs, field.Invalid(at.Child("url"), clip(f.URL), "use a URL such as http://loki:3100"))
 	case u.User != nil:
-		errs = append(errs, field.Invalid(at.Child("url"), clip(u.Redacted()), "a password in a URL would be stored and shown"))
+		errs = append(errs, field.Invalid(at.Child("url"), clip(u.Redacted()), passwordInURL))
 	}
+	errs = append(errs, validateAuthorizationFile(f.AuthorizationFile, at.Child("authorizationFile"))...)
 	if !slices.Contains(forwardFormats, f.Format) {
 		errs = append(errs, field.NotSupported(at.Child("format"), clip(f.Format), forwardFormats))
 	}

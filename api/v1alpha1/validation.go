@@ -356,8 +356,12 @@ func validateMonitoring(s *BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 			errs = append(errs, field.Invalid(to.Child("url"), clip(p.URL), "use a URL such as http://mel2109:9091"))
 		case u.User != nil:
-			errs = append(errs, field.Invalid(to.Child("url"), clip(u.Redacted()), "a password in a URL would be stored and shown"))
+			errs = append(errs, field.Invalid(to.Child("url"), clip(u.Redacted()), passwordInURL))
 		}
+		if p.Start != nil && p.AuthorizationFile != "" {
+			errs = append(errs, field.Forbidden(to.Child("authorizationFile"), "a Pushgateway that is started for the job asks for no password: leave it out, or start"))
+		}
+		errs = append(errs, validateAuthorizationFile(p.AuthorizationFile, to.Child("authorizationFile"))...)
 		errs = append(errs, validateDuration(p.Interval, time.Second, time.Hour, to.Child("interval"))...)
 	}
 	return append(errs, validateFileName(m.Output, at.Child("output"))...)

@@ -183,6 +183,19 @@ func TestValidateRun(t *testing.T) {
 		"spec.monitoring.pushgateway.start.port": {"of the executor": func(r run) {
 			r.Spec.Monitoring.Pushgateway = &PushgatewaySpec{Interval: duration(time.Second), Start: &StartPushgatewaySpec{Port: r.Spec.Nodes.ExecutorPort}}
 		}},
+		"spec.monitoring.pushgateway.authorizationFile": {"of one that is started": func(r run) {
+			r.Spec.Monitoring.Pushgateway = &PushgatewaySpec{Interval: duration(time.Second), AuthorizationFile: "/k", Start: &StartPushgatewaySpec{Port: 9091}}
+		}, "the secret itself": func(r run) {
+			r.Spec.Monitoring.Pushgateway = &PushgatewaySpec{Interval: duration(time.Second), AuthorizationFile: "Basic YTpi", URL: "http://a"}
+		}},
+		"spec.logging.forward.authorizationFile": {"the secret itself": func(r run) {
+			r.Spec.Logging.Type = CollectorForward
+			r.Spec.Logging.Forward = &ForwardSpec{URL: "http://a", Format: ForwardLoki, AuthorizationFile: "Bearer abc"}
+		}},
+		"spec.logging.forward.url": {"a password": func(r run) {
+			r.Spec.Logging.Type = CollectorForward
+			r.Spec.Logging.Forward = &ForwardSpec{URL: "http://a:b@c", Format: ForwardLoki}
+		}},
 		"spec.monitoring.interval":        {"short": func(r run) { r.Spec.Monitoring.Interval = duration(time.Millisecond) }},
 		"spec.monitoring.output":          {"a path": func(r run) { r.Spec.Monitoring.Output = "../x.csv" }, "hidden": func(r run) { r.Spec.Monitoring.Output = ".x" }, "dots": func(r run) { r.Spec.Monitoring.Output = ".." }, "root": func(r run) { r.Spec.Monitoring.Output = "/" }, "long": func(r run) { r.Spec.Monitoring.Output = strings.Repeat("x", 201) }},
 		"spec.logging.type":               {"another": func(r run) { r.Spec.Logging.Type = "syslog" }},

@@ -18,6 +18,7 @@ import (
 // ask is what a run asks of a site: the Allocation that it would get, and the job of that.
 type ask struct {
 	spec     *api.AllocationSpec
+	logging  *api.LoggingSpec
 	job      slurmadapter.JobSpec
 	manifest node.Manifest
 	place    site.Place
@@ -30,7 +31,7 @@ func newAsk(run *api.BenchmarkRun, cluster *api.ClusterSpec, facts *site.Facts) 
 	a := controllers.NewAllocation(run, run.Name+"-1")
 	s := &a.Spec.Slurm
 	return &ask{
-		spec: &a.Spec, job: controllers.NewJobSpec(a, "", "benchd-doctor"), manifest: controllers.NewManifest(a, cluster.Network, "benchd"),
+		spec: &a.Spec, logging: &run.Spec.Logging, job: controllers.NewJobSpec(a, "", "benchd-doctor"), manifest: controllers.NewManifest(a, cluster.Network, "benchd"),
 		place: facts.Place(s.Partition, s.Account, s.QOS),
 	}
 }

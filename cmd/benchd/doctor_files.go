@@ -191,6 +191,12 @@ func (a *ask) checkSecrets(planeHere bool) []finding {
 	if key := a.spec.Service.APIKey; key != nil {
 		refs["spec.service.apiKey"] = *key
 	}
+	if p := a.spec.Monitoring.Pushgateway; p != nil && p.AuthorizationFile != "" {
+		refs["spec.monitoring.pushgateway.authorizationFile"] = api.SecretSource{File: p.AuthorizationFile}
+	}
+	if f := a.logging.Forward; f != nil && f.AuthorizationFile != "" {
+		refs["spec.logging.forward.authorizationFile"] = api.SecretSource{File: f.AuthorizationFile}
+	}
 	if len(refs) == 0 {
 		return []finding{leftOut("secrets", "the run names none")}
 	}

@@ -147,6 +147,12 @@ func TestDoctorFiles(t *testing.T) {
 		{"secrets", levelWarning, "is not set here", "", "plane", secret(api.SecretSource{Env: "BENCHD_TEST_NOPE"})},
 		{"secrets", levelProblem, "chmod 600", "", "", secret(api.SecretSource{File: at("open")})},
 		{"secrets", levelProblem, "no such file", "", "", func(s *spec) { s.Service.APIKey = &api.SecretSource{File: at("nope")} }},
+		{"secrets", levelProblem, "logging.forward.authorizationFile: others can read", "", "", func(s *spec) {
+			s.Logging.Forward = &api.ForwardSpec{AuthorizationFile: at("open")}
+		}},
+		{"secrets", levelProblem, "pushgateway.authorizationFile: the secret's file cannot be read", "", "", func(s *spec) {
+			s.Monitoring.Pushgateway = &api.PushgatewaySpec{AuthorizationFile: at("nope")}
+		}},
 		{"secrets", levelLeftOut, "names none", "", "", nil},
 		{"servers", levelLeftOut, "run already", "", "", func(s *spec) {
 			s.Service = api.ServiceSpec{Name: "external", Model: "m", Endpoints: []string{"http://a"}}

@@ -28,7 +28,7 @@ func TestSlurmRunIsSeen(t *testing.T) {
 	prom := newPrometheus(t, p, address, contract(t, "seen"))
 	run := slurmRun("seen")
 	run.Spec.Nodes.Servers.Count, run.Spec.Nodes.Clients.Count, run.Spec.Nodes.Monitors.Count = count(2), count(1), count(1)
-	run.Spec.Workload.Duration, run.Spec.Workload.Load.ClientsPerNode = seconds(25), 8
+	run.Spec.Workload.Duration, run.Spec.Workload.Load.ClientsPerNode = seconds(35), 8
 	run.Spec.Monitoring.Pushgateway = &api.PushgatewaySpec{Start: &api.StartPushgatewaySpec{}}
 	run.Spec.Monitoring.Pushgateway.Interval.Duration = time.Second
 	p.create(run)

@@ -113,7 +113,7 @@ func TestRunAndTopInTmux(t *testing.T) {
 				}
 			}
 			picture = shows("run", "run/seen  after ", "requests ", "throughput ", "benchd compare seen OTHER")
-			for _, gone := range []string{"Executing", "measured", "Ctrl-C", "# Benchmark report"} {
+			for _, gone := range []string{"▸", "✓ Executing", "█", "Ctrl-C", "# Benchmark report"} {
 				if strings.Contains(picture, gone) {
 					t.Errorf("%q stands there still:\n%s", gone, picture)
 				}

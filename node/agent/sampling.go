@@ -56,7 +56,7 @@ func (a *agent) push(ctx context.Context, to *api.PushgatewaySpec) {
 		return
 	}
 	p := monitor.Pusher{
-		URL: url, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node, Direct: to.Start != nil,
+		URL: url, AuthorizationFile: to.AuthorizationFile, Interval: to.Interval.Duration, Job: "benchd-" + a.manifest.Allocation.Name, Instance: a.opts.Node, Direct: to.Start != nil,
 		Source: prometheus.Gatherers{a.exec, a.metrics}, Log: a.log,
 	}
 	p.Run(ctx)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
 
@@ -58,6 +59,7 @@ func (l sentLine) stream() string {
 type forwarder struct {
 	*tailer
 	url     string
+	secret  string // the file with the Authorization header
 	encode  encoder
 	client  *http.Client
 	backoff time.Duration // before the first repeat
@@ -89,7 +91,7 @@ func newForwarder(s Settings) (*forwarder, error) {
 		to.Path = format.path
 	}
 	f := &forwarder{
-		tailer: newTailer(s), url: to.String(), encode: format.encode(s.Labels), client: &http.Client{Timeout: sendTimeout},
+		tailer: newTailer(s), url: to.String(), secret: s.Forward.AuthorizationFile, encode: format.encode(s.Labels), client: &http.Client{Timeout: sendTimeout},
 		backoff: backoff.DefaultInitialInterval, patient: stopPatience, current: &batch{}, queue: make(chan *batch, heldBatches),
 	}
 	f.each, f.flushed = f.add, f.offer
@@ -191,6 +193,9 @@ func (f *forwarder) post(body []byte) (refused int, err error) {
 		return 0, backoff.Permanent(err)
 	}
 	req.Header.Set("Content-Type", f.encode.contentType)
+	if err := node.Authorize(req, f.secret); err != nil {
+		return 0, backoff.Permanent(err)
+	}
 	resp, err := f.client.Do(req)
 	if err != nil {
 		return 0, err

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -279,5 +281,34 @@ func TestForwardTellsWhyLinesWereDropped(t *testing.T) {
 	})
 	if sum.Dropped != 1 || !strings.Contains(log.String(), "HTTP 503: come back later") {
 		t.Errorf("%+v: %s", sum, log.String())
+	}
+}
+
+// A service that asks for a password gets what a private file holds; the file's mode is a reason to send nothing.
+func TestForwardWithAuthorization(t *testing.T) {
+	to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer abc" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer to.Close()
+	for mode, want := range map[os.FileMode]struct {
+		forwarded int64
+		log       string
+	}{0o600: {1, ""}, 0o644: {0, "chmod 600"}} {
+		file := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(file, []byte("Bearer abc\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+		s := newStage(t)
+		s.write("n1/server-a.log", at(1, "out", "x"))
+		sum := s.forwardTo(to.URL, api.ForwardLoki, func(f *forwarder) { f.secret = file })
+		if log := s.log.String(); sum.Forwarded != want.forwarded || sum.Forwarded+sum.Dropped != 1 || !strings.Contains(log, want.log) || strings.Contains(log, "abc") {
+			t.Errorf("%04o: %+v, %s", mode, sum, log)
+		}
+	}
+	spec := api.ForwardSpec{URL: to.URL, Format: api.ForwardLoki, AuthorizationFile: "/a/key"}
+	if f, err := newForwarder(Settings{Forward: &spec}); err != nil || f.secret != "/a/key" {
+		t.Errorf("%v, %v", f, err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/push"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/benchd/benchd/api/node"
 )
 
 // Pusher pushes a node's live metrics to a Pushgateway, for sites whose Prometheus cannot reach compute nodes. One that cannot be
@@ -19,6 +21,8 @@ import (
 type Pusher struct {
 	// URL of the Pushgateway.
 	URL string
+	// AuthorizationFile holds the value of the Authorization header; empty where none is asked for.
+	AuthorizationFile string
 	// Interval between two pushes.
 	Interval time.Duration
 	// Job and Instance name the group that the metrics stand in: it is replaced by each push and deleted at the end.
@@ -40,7 +44,7 @@ func (p *Pusher) Run(ctx context.Context) {
 	defer transport.CloseIdleConnections()
 	var families []*dto.MetricFamily // gathered once a push
 	gathered := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })
-	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(gathered).Client(&http.Client{Timeout: pushTimeout, Transport: transport})
+	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(gathered).Client(authorized{&http.Client{Timeout: pushTimeout, Transport: transport}, p.AuthorizationFile})
 	tick := time.NewTicker(p.Interval)
 	defer tick.Stop()
 	pushed, failing := false, false
@@ -75,6 +79,20 @@ func (p *Pusher) Run(ctx context.Context) {
 		}
 		failing = true
 	}
+}
+
+// authorized puts what a file holds into each request; it is read each time, so that a new password needs no new job.
+type authorized struct {
+	*http.Client
+
+	file string
+}
+
+func (a authorized) Do(req *http.Request) (*http.Response, error) {
+	if err := node.Authorize(req, a.file); err != nil {
+		return nil, err
+	}
+	return a.Client.Do(req)
 }
 
 func (p *Pusher) transport() *http.Transport {

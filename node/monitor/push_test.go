@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,5 +141,34 @@ func TestPusherAndProxies(t *testing.T) {
 		if through := p.transport().Proxy != nil; through == direct {
 			t.Errorf("direct: %t, through a proxy: %t", direct, through)
 		}
+	}
+}
+
+// A gateway that asks for a password gets what a private file holds, at the end too.
+func TestPusherWithAuthorization(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("Basic YTpi"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{seen: make(chan string, 100)}
+	var refused atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "a" || password != "b" {
+			refused.Add(1)
+		}
+		g.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "up"}))
+	p := Pusher{URL: server.URL, AuthorizationFile: file, Interval: time.Millisecond, Job: "benchd", Instance: "n1", Source: registry, Log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	<-g.seen
+	cancel()
+	<-done
+	if last := g.asked[len(g.asked)-1]; last != "DELETE /metrics/job/benchd/instance/n1" || refused.Load() > 0 {
+		t.Errorf("at the end: %q; %d without the password", last, refused.Load())
 	}
 }
