@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,5 +134,32 @@ func TestLastWordsOfAServerAreHeard(t *testing.T) {
 	s.fail(&exitedError{proc})
 	if st := s.status(); st.Reason != reasonExited || !slices.Contains(st.Evidence, "out of memory") {
 		t.Errorf("%s with %q", st.Reason, st.Evidence)
+	}
+}
+
+// A gate that fails once may come back; one that fails twice running holds no more, and is asked again sooner than otherwise.
+func TestAGateThatFailsTwiceIsLost(t *testing.T) {
+	s := &server{agent: &agent{log: slog.New(slog.DiscardHandler), mask: logs.Mask()}, died: make(chan struct{}), cleanUps: map[string][]string{}}
+	s.agent.manifest.Container.Runtime = api.RuntimeNone
+	const every, again = 200 * time.Millisecond, time.Millisecond
+	var asked []time.Time
+	answers := []bool{true, false, true, false, false}
+	gate := &services.Gate{Args: []string{"/bin/true"}, Lost: "RayWorkerLost", Check: func(string) error {
+		asked = append(asked, time.Now())
+		if answers[len(asked)-1] {
+			return nil
+		}
+		return errors.New("1 of 2 nodes")
+	}}
+	begun := time.Now()
+	err := s.watch(t.Context(), []services.Process{{Name: "server"}, {Name: "head", Gate: gate}}, every, again)
+	if lost := (*gateError)(nil); !errors.As(err, &lost) || lost.reason != "RayWorkerLost" || !strings.Contains(err.Error(), "1 of 2 nodes") || len(asked) != len(answers) {
+		t.Fatalf("%v after %d looks", err, len(asked))
+	}
+	if took := asked[0].Sub(begun); took < every {
+		t.Errorf("first asked after %s", took)
+	}
+	if total := asked[4].Sub(begun); total < 3*every { // before the first look, and after each of the two that held
+		t.Errorf("asked five times in %s", total)
 	}
 }

@@ -31,8 +31,13 @@ const (
 	reasonPrepare = "ServerPreparationFailed"
 )
 
-// gateInterval is how often it is looked whether a server's gate still holds.
-const gateInterval = 5 * time.Second
+const (
+	// gateInterval is how often it is looked whether a server's gate still holds. Seldom, for the load is being measured meanwhile, and
+	// a program such as `ray status` takes a second or two of CPU to come up.
+	gateInterval = 30 * time.Second
+	// gateAgain is when one that has just failed is asked again.
+	gateAgain = 5 * time.Second
+)
 
 // server is this node's part of one server: all of it, or what runs on one of its nodes.
 type server struct {
@@ -94,7 +99,7 @@ func (s *server) run(ctx context.Context, processes *processes) {
 	}
 	if err == nil {
 		cancel()
-		err = s.watch(ctx, parts)
+		err = s.watch(ctx, parts, gateInterval, gateAgain)
 	}
 	if err != nil && ctx.Err() == nil {
 		s.fail(err)
@@ -212,9 +217,9 @@ func (s *server) prepare(ctx context.Context) (services.Prepared, error) {
 
 // watch returns when the server fails: a process of it ends, or a gate holds no more. A gate that fails once may come back, and
 // one whose program does not answer in time says nothing: the node may be busy.
-func (s *server) watch(ctx context.Context, parts []services.Process) error {
-	tick := time.NewTicker(gateInterval)
-	defer tick.Stop()
+func (s *server) watch(ctx context.Context, parts []services.Process, every, again time.Duration) error {
+	next := time.NewTimer(every)
+	defer next.Stop()
 	failures := map[*services.Gate]int{}
 	for {
 		select {
@@ -222,8 +227,9 @@ func (s *server) watch(ctx context.Context, parts []services.Process) error {
 			return nil
 		case <-s.died:
 			return &exitedError{s.firstEnded()}
-		case <-tick.C:
+		case <-next.C:
 		}
+		wait := every
 		for _, p := range parts {
 			if p.Gate == nil {
 				continue
@@ -240,7 +246,9 @@ func (s *server) watch(ctx context.Context, parts []services.Process) error {
 			if failures[p.Gate]++; failures[p.Gate] >= 2 {
 				return &gateError{p.Gate.Lost, fmt.Errorf("a node of the server is lost: %w", err)}
 			}
+			wait = again
 		}
+		next.Reset(wait)
 	}
 }
 
