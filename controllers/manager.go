@@ -125,7 +125,7 @@ func New(cfg Config) (*Manager, error) {
 	m.grouping = newController("grouping", m.planner.reconcileSweep)
 	sweep := &sweepReconciler{store: cfg.Store, admit: cfg.Admit, log: cfg.Log}
 	m.sweeps = newController("sweep", sweep.reconcile)
-	results := &sweepReporter{store: cfg.Store, clusters: m.clusters, log: cfg.Log, written: map[types.UID]time.Time{}}
+	results := &sweepReporter{store: cfg.Store, clusters: m.clusters, log: cfg.Log, kept: map[types.NamespacedName]*keptResults{}}
 	m.results = newController("results", results.reconcile)
 	schedule := &scheduleReconciler{store: cfg.Store, admit: cfg.Admit, now: time.Now}
 	m.schedules = newController("schedule", schedule.reconcile)

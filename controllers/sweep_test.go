@@ -419,7 +419,7 @@ func TestResultsOfASearchWaitForWhatItFinds(t *testing.T) {
 	b := searchBench(t, nil)
 	b.step()
 	b.end("grid-clientspernode1", api.RunFailed, nil)
-	r := &sweepReporter{store: b.store, log: slog.New(slog.DiscardHandler), written: map[types.UID]time.Time{}}
+	r := &sweepReporter{store: b.store, log: slog.New(slog.DiscardHandler), kept: map[types.NamespacedName]*keptResults{}}
 	if _, err := r.reconcile(t.Context(), gridKey); err != nil || b.sweep().Status.Reported != 0 {
 		t.Errorf("reported %d runs before the search has looked at them: %v", b.sweep().Status.Reported, err)
 	}

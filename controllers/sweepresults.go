@@ -23,8 +23,32 @@ type sweepReporter struct {
 	log      *slog.Logger
 
 	mu sync.Mutex
-	// written is when the results of each sweep were last written. It may be forgotten: they are then written sooner.
-	written map[types.UID]time.Time
+	// kept is of sweeps that go on. It may be forgotten: results are then written sooner, from reports that are read again.
+	kept map[types.NamespacedName]*keptResults
+}
+
+type keptResults struct {
+	uid     types.UID
+	written time.Time // the last time
+	reports report.Reports
+}
+
+// keep is what is known of the results of a sweep; of one that went nothing is, even when another of its name has come.
+func (r *sweepReporter) keep(key types.NamespacedName, uid types.UID) *keptResults {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k := r.kept[key]; k != nil && k.uid == uid {
+		return k
+	}
+	k := &keptResults{uid: uid, reports: report.Reports{}}
+	r.kept[key] = k
+	return k
+}
+
+func (r *sweepReporter) drop(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.kept, key)
 }
 
 // resultsEvery is how often the results of a sweep that goes on are written at most; with many runs, less often.
@@ -33,6 +57,7 @@ const resultsEvery = 10 * time.Second
 func (r *sweepReporter) reconcile(ctx context.Context, key types.NamespacedName) (result, error) {
 	sweep, err := store.Get[*api.BenchmarkSweep](ctx, r.store, key.Namespace, key.Name)
 	if err != nil || sweep.DeletionTimestamp != nil {
+		r.drop(key)
 		return result{}, ignoreGone(err)
 	}
 	st := &sweep.Status
@@ -40,14 +65,12 @@ func (r *sweepReporter) reconcile(ctx context.Context, key types.NamespacedName)
 	if st.Reported == st.Ended() || st.Phase == api.SweepActive && st.Ended() >= st.Total {
 		return result{}, nil
 	}
-	r.mu.Lock()
-	last := r.written[sweep.UID]
-	r.mu.Unlock()
+	kept := r.keep(key, sweep.UID)
 	every := resultsEvery * time.Duration(1+st.Total/500)
-	if wait := time.Until(last.Add(every)); wait > 0 && st.Phase != api.SweepCompleted {
+	if wait := time.Until(kept.written.Add(every)); wait > 0 && st.Phase != api.SweepCompleted {
 		return result{after: wait}, nil
 	}
-	folder, err := r.write(ctx, sweep)
+	folder, err := r.write(ctx, sweep, kept.reports)
 	if err != nil {
 		if _, message, is := fileProblem(err); is {
 			r.log.Warn("the results of a sweep could not be written, will be repeated", "sweep", key.String(), "error", message)
@@ -55,17 +78,18 @@ func (r *sweepReporter) reconcile(ctx context.Context, key types.NamespacedName)
 		}
 		return result{}, err
 	}
-	r.mu.Lock()
-	r.written[sweep.UID] = time.Now()
-	r.mu.Unlock()
+	kept.written = time.Now() // by one at a time: a sweep has one worker
+	if st.Phase == api.SweepCompleted {
+		r.drop(key)
+	}
 	return result{}, updateSweep(ctx, r.store, sweep, func(_ *store.Tx, s *api.BenchmarkSweep) error {
 		s.Status.Folder, s.Status.Reported = folder, st.Ended()
 		return nil
 	})
 }
 
-// write computes the results from the runs that there are, and writes them.
-func (r *sweepReporter) write(ctx context.Context, sweep *api.BenchmarkSweep) (string, error) {
+// write computes the results from the runs that there are, and writes them. It reads the reports that are not known yet.
+func (r *sweepReporter) write(ctx context.Context, sweep *api.BenchmarkSweep, known report.Reports) (string, error) {
 	cluster := sweep.Spec.Template.Spec.Cluster
 	if cluster == "" {
 		cluster = api.ClusterNameDefault
@@ -84,7 +108,7 @@ func (r *sweepReporter) write(ctx context.Context, sweep *api.BenchmarkSweep) (s
 		if !ok {
 			continue
 		}
-		t, err := report.TrialOf(run)
+		t, err := report.TrialOf(run, known)
 		if err != nil {
 			return "", err
 		}

@@ -40,8 +40,8 @@ type Trial struct {
 }
 
 // TrialOf takes from a run what is of interest to its sweep. It reads the run's report where that is within reach; a damaged one does
-// not keep the other trials from being told of.
-func TrialOf(run *api.BenchmarkRun) (Trial, error) {
+// not keep the other trials from being told of. A report that is among the known ones is not read again; nil reads it.
+func TrialOf(run *api.BenchmarkRun, known Reports) (Trial, error) {
 	t := Trial{
 		Run: run.Name, UID: string(run.UID), Point: run.Labels[api.LabelPoint], Control: run.Labels[api.LabelControl] != "",
 		Phase: run.Status.Phase, Summary: run.Status.Summary,
@@ -62,7 +62,7 @@ func TrialOf(run *api.BenchmarkRun) (Trial, error) {
 	if o := run.Status.Outcome; o != nil && o.Result != api.ResultSucceeded {
 		t.Reason = o.Reason
 	}
-	own, err := ownOf(run)
+	own, err := known.own(run)
 	if t.Own = own; err != nil {
 		t.Unread = err.Error()
 	}

@@ -21,6 +21,22 @@ type Own struct {
 	OpeningSeconds float64
 }
 
+// Reports is what has been read of the reports of runs, by the runs' folders. A report is never written again, so who computes a
+// sweep's results many times need not read those of all its runs each time.
+type Reports map[string]*Own
+
+// own is what the report of a run says, read at most once. A nil Reports remembers nothing.
+func (r Reports) own(run *api.BenchmarkRun) (*Own, error) {
+	if own := r[run.Status.Folder]; own != nil {
+		return own, nil
+	}
+	own, err := ownOf(run)
+	if own != nil && r != nil {
+		r[run.Status.Folder] = own
+	}
+	return own, err
+}
+
 // ownFile is the part of summary.json that Own is made of: a sweep has many runs, whose series need not be kept.
 type ownFile struct {
 	CI95      map[string]*Interval `json:"ci95"`

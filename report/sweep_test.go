@@ -307,7 +307,7 @@ func TestTrialOfCountsNodesWithServers(t *testing.T) {
 		run := &api.BenchmarkRun{}
 		run.Spec.Nodes = api.NodesSpec{Servers: api.RoleSpec{Count: tc.servers, GPUs: 4}, Clients: api.RoleSpec{Count: tc.clients}, Monitors: api.RoleSpec{Count: tc.monitors}}
 		run.Spec.Service.Endpoints = tc.endpoints
-		trial, err := TrialOf(run)
+		trial, err := TrialOf(run, nil)
 		if err != nil || trial.ServerNodes != tc.nodes || trial.GPUs != tc.gpus {
 			t.Errorf("%s: %d nodes with %d GPUs, want %d with %d (%v)", name, trial.ServerNodes, trial.GPUs, tc.nodes, tc.gpus, err)
 		}

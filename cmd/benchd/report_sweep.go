@@ -87,7 +87,7 @@ func sweepResult(ctx context.Context, c *client.Client, namespace, name string) 
 		if !ok || !metav1.IsControlledBy(run, sweep) {
 			return
 		}
-		t, err := report.TrialOf(run)
+		t, err := report.TrialOf(run, nil)
 		trials, unread = append(trials, t), errors.Join(unread, err)
 	})
 	if err = errors.Join(err, unread); err != nil {
