@@ -118,7 +118,7 @@ func TestWorkloadFailureIsRepeatedOnTheSameServers(t *testing.T) {
 func TestKilledExecutorIsRepeatedElsewhere(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t).ready()
-	p.create(newRun("executor", func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(4) }))
+	p.create(newRun("executor", func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(10) }))
 	p.until("executor", time.Minute, api.RunExecuting)
 	var record node.AgentRecord
 	if err := node.ReadJSON(node.Folder(p.allocation("executor-1").Status.Folder).Agent(1), &record); err != nil {
@@ -214,7 +214,7 @@ func TestCancelAndDeleteInEveryPhaseLeaveNothing(t *testing.T) {
 func TestExecutorRefusesAWrongToken(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t).ready()
-	p.create(newRun("token", func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(3) }))
+	p.create(newRun("token", func(s *api.BenchmarkRunSpec) { s.Workload.Duration = seconds(60) }))
 	p.until("token", time.Minute, api.RunExecuting)
 	var record node.AgentRecord
 	if err := node.ReadJSON(node.Folder(p.allocation("token-1").Status.Folder).Agent(1), &record); err != nil {
@@ -237,7 +237,8 @@ func TestExecutorRefusesAWrongToken(t *testing.T) {
 			t.Errorf("GET %s with a wrong token: HTTP %d", path, resp.StatusCode)
 		}
 	}
-	p.until("token", time.Minute, api.RunCompleted)
+	p.cancelRun("token")
+	p.until("token", time.Minute, api.RunCancelled)
 }
 
 // A work folder without room is waited out: the run says so, and goes on when there is room.

@@ -49,7 +49,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		s.Container = api.ContainerSpec{Path: []string{dir}, Secrets: map[string]api.SecretSource{
 			"HF_TOKEN": {Env: "MY_HF_TOKEN"}, "OTHER": {File: file},
 		}}
-		s.Workload.Duration = seconds(2)
+		s.Workload.Duration = seconds(8)
 	}))
 	p.until("careful", time.Minute, api.RunExecuting)
 	for _, line := range commandLines(t) {
@@ -154,7 +154,7 @@ func TestExternalService(t *testing.T) {
 		s.Service = api.ServiceSpec{Name: "external", Model: "org/model", Endpoints: []string{"http://" + address}, APIKey: &api.SecretSource{Env: "THE_KEY"}}
 		s.Nodes.Servers.Count, s.Nodes.Clients.Count = nil, count(2)
 		s.Service.Health.Timeout = seconds(3)
-		s.Workload.Duration = seconds(2)
+		s.Workload.Duration = seconds(8)
 		s.BackoffLimit = count(0)
 	}
 	p.create(newRun("theirs", external))

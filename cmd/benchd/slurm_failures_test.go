@@ -21,7 +21,7 @@ func TestSlurmControllerAwayIsWaitedOut(t *testing.T) {
 			p := newSlurmPlane(c, nil).ready()
 			p.create(slurmRun("outage", func(s *api.BenchmarkRunSpec) {
 				s.Service.Config["startup"] = "3s"
-				s.Workload.Duration = seconds(4)
+				s.Workload.Duration = seconds(8)
 			}))
 			p.until("outage", time.Minute, phase)
 			c.control("ctld-stop")
