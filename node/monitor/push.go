@@ -44,7 +44,7 @@ func (p *Pusher) Run(ctx context.Context) {
 	defer transport.CloseIdleConnections()
 	var families []*dto.MetricFamily // gathered once a push
 	gathered := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })
-	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(gathered).Client(authorized{&http.Client{Timeout: pushTimeout, Transport: transport}, p.AuthorizationFile})
+	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(gathered).Client(authorized{&http.Client{Timeout: pushTimeout, Transport: transport, CheckRedirect: node.KeepMethod}, p.AuthorizationFile})
 	tick := time.NewTicker(p.Interval)
 	defer tick.Stop()
 	pushed, failing := false, false

@@ -144,6 +144,38 @@ func TestPusherAndProxies(t *testing.T) {
 	}
 }
 
+// Metrics that end at a login page have not been pushed.
+func TestPusherDoesNotEndAtALoginPage(t *testing.T) {
+	asked := make(chan string, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.Method:
+		default:
+		}
+		if r.URL.Path != "/login" {
+			http.Redirect(w, r, "/login", http.StatusFound)
+		}
+	}))
+	defer server.Close()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "up"}))
+	var log bytes.Buffer
+	p := Pusher{URL: server.URL, Interval: time.Millisecond, Job: "benchd", Instance: "n1", Source: registry, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	for range 3 {
+		if method := <-asked; method != http.MethodPut {
+			t.Errorf("asked by %s", method)
+		}
+	}
+	cancel()
+	<-done
+	if got := log.String(); !strings.Contains(got, "302") {
+		t.Errorf("log: %s", got)
+	}
+}
+
 // A gateway that asks for a password gets what a private file holds, at the end too.
 func TestPusherWithAuthorization(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
