@@ -52,7 +52,7 @@ func (p *Pusher) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			if pushed {
-				if err := gateway.Delete(); err != nil {
+				if err := gateway.Delete(); err != nil && !p.Direct { // one of the job's own may have ended, and keeps nothing
 					p.Log.Warn("delete the metrics at the Pushgateway", "url", p.URL, "error", err)
 				}
 			}

@@ -144,6 +144,30 @@ func TestPusherAndProxies(t *testing.T) {
 	}
 }
 
+// The job's own gateway may have ended before the others of the job: nothing is left there to be deleted, so nobody is warned.
+func TestPusherWhoseGatewayEndsWithTheJob(t *testing.T) {
+	for _, direct := range []bool{true, false} {
+		g := &gateway{seen: make(chan string, 100)}
+		server := httptest.NewServer(g)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "up"}))
+		var log bytes.Buffer
+		p := Pusher{URL: server.URL, Interval: time.Millisecond, Job: "benchd", Instance: "n1", Log: slog.New(slog.NewTextHandler(&log, nil)), Direct: direct}
+		ctx, cancel := context.WithCancel(t.Context())
+		p.Source = prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+			if len(g.seen) > 0 { // one push was taken
+				server.Close()
+				cancel()
+			}
+			return registry.Gather()
+		})
+		p.Run(ctx)
+		if warned := strings.Contains(log.String(), "delete"); warned == direct {
+			t.Errorf("direct: %t, log: %s", direct, log.String())
+		}
+	}
+}
+
 // Metrics that end at a login page have not been pushed.
 func TestPusherDoesNotEndAtALoginPage(t *testing.T) {
 	asked := make(chan string, 100)
