@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -335,6 +336,32 @@ func TestMarkdownTellsOfResourcesAndFindings(t *testing.T) {
 	}
 	if s := summarize(t, Input{}, byHand()); strings.Contains(Markdown(s, story()), "by their own account") {
 		t.Error("report.md tells of resources that nobody sampled")
+	}
+}
+
+// Seconds in milliseconds and the tokens of a big server have five digits and more; they are read by people.
+func TestDigits(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{
+		"0": Digits(0, 4), "0.1276": Digits(0.12756, 4), "51.45": Digits(51.4549, 4), "9999": Digits(9999.4, 4), "10000": Digits(9999.9, 4), "12541": Digits(12541.09, 4),
+		"-120": Digits(-120, 2), "1234568": Digits(1234567.8, 4), "1.2e-05": Digits(0.000012, 2), "+Inf": Digits(math.Inf(1), 4),
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	s := summarize(t, Input{}, byHand())
+	s.MeasuredSeconds, s.SLO = 36000, &SLO{E2E: &Attainment{Limit: 30, Fraction: 0.5}}
+	thousands := 128000.0
+	s.PromptTokens.Mean = &thousands
+	text := Markdown(s, story())
+	for _, want := range []string{"measured 36000 s", "e2e ≤ 30000 ms: 50.0 %", " | 128000 | "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report does not say %q", want)
+		}
+	}
+	if text := statText(Stat{Mean: 19687.8, CI95: &Interval{19500, 19900}}); text != "19688 ± 200" {
+		t.Errorf("of a sweep: %s", text)
 	}
 }
 
