@@ -310,7 +310,7 @@ func TestColumnsOfSamples(t *testing.T) {
 	for name, want := range map[string]string{
 		"cpu_percent": "node||cpu_percent|%", "gpu12_memory_used_bytes": "gpu|gpu12|memory_used_bytes|GiB", "vllm-0_kv_cache_usage_ratio": "server|vllm-0|kv_cache_usage_ratio|%",
 		"my_server_requests_running": "server|my_server|requests_running|", "network_received_bytes_total": "node||network_received_bytes_total|MiB/s",
-		"gpu0_energy_joules_total": "gpu|gpu0|energy_joules_total|W", "load1": "node||load1|",
+		"gpu0_energy_joules_total": "gpu|gpu0|energy_joules_total|W", "load1": "node||load1|", "sample_gap_seconds_total": "node||sample_gap_seconds_total|s/s",
 	} {
 		c := columnOf(name)
 		unit, _ := measure(c.metric)
@@ -362,6 +362,21 @@ func TestDigits(t *testing.T) {
 	}
 	if text := statText(Stat{Mean: 19687.8, CI95: &Interval{19500, 19900}}); text != "19688 ± 200" {
 		t.Errorf("of a sweep: %s", text)
+	}
+}
+
+// Where no request succeeded nobody has counted tokens.
+func TestTokensThatNobodyCounted(t *testing.T) {
+	t.Parallel()
+	s := summarize(t, Input{}, byHand())
+	s.Tokens = Tokens{}
+	if text := Markdown(s, story()); !strings.Contains(text, "| tokens | 0 prompt (0 cached), 0 output | 0 answers short of target |") {
+		t.Errorf("the report: %s", text)
+	}
+	for want, tokens := range map[string]Tokens{"": {}, "2 answers were shorter than asked for": {ShortOfTarget: 2}, "counted by: server; 2 answers were shorter than asked for": {Source: "server", ShortOfTarget: 2}} {
+		if got := tokensNote(&tokens); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

@@ -105,7 +105,11 @@ func writeHeadline(p func(string, ...any), s *Summary) {
 	}
 	p("| concurrency | mean %.1f, peak %d | %s |", s.Concurrency.Mean, s.Concurrency.Peak, s.Definitions["concurrency"])
 	p("| error rate | %.2f %% | %s |", 100*s.ErrorRate, s.Definitions["errorRate"])
-	p("| tokens | %d prompt (%d cached), %d output | counted by: %s; %d answers short of target |", s.Tokens.Prompt, s.Tokens.Cached, s.Tokens.Output, s.Tokens.Source, s.Tokens.ShortOfTarget)
+	by := ""
+	if s.Tokens.Source != "" {
+		by = "counted by: " + s.Tokens.Source + "; "
+	}
+	p("| tokens | %d prompt (%d cached), %d output | %s%d answers short of target |", s.Tokens.Prompt, s.Tokens.Cached, s.Tokens.Output, by, s.Tokens.ShortOfTarget)
 	p("| state | %s | %s |", s.Steady.State, steadiness(s))
 	p("")
 }
