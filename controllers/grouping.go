@@ -15,6 +15,7 @@ import (
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/plan"
+	"github.com/benchd/benchd/report"
 	"github.com/benchd/benchd/store"
 )
 
@@ -447,7 +448,7 @@ func stopReason(sweep *api.BenchmarkSweep, live []rosterAllocation, now time.Tim
 			}
 		}
 		if spent >= l.NodeHours {
-			return "NodeHours", fmt.Sprintf("%.3g node-hours are spent (limits.nodeHours is %.3g): raise it to go on", spent, l.NodeHours), 0
+			return "NodeHours", fmt.Sprintf("%s node-hours are spent (limits.nodeHours is %s): raise it to go on", report.Digits(spent, 3), report.Digits(l.NodeHours, 3)), 0
 		}
 	}
 	if w := l.WallTime; w != nil && st.StartTime != nil {

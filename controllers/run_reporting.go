@@ -82,7 +82,7 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 	}
 	in := report.Input{
 		Run: s.run.Name, UID: string(s.run.UID), Service: spec.Service.Name, Model: spec.Service.Model, Version: s.version,
-		Attempt: attempt.Number, Clients: clients, ClientsOnServers: shared, Interrupted: s.run.Status.Outcome.Result != api.ResultSucceeded,
+		Attempt: attempt.Number, Clients: clients, ClientsOnServers: shared, Interrupted: cutShort(s.run.Status.Outcome),
 		Limits: spec.Verdict, ClockUncertainty: attempt.ClockUncertainty,
 	}
 	if owner := metav1.GetControllerOfNoCopy(s.run); owner != nil && owner.Kind == api.KindBenchmarkSweep {
@@ -107,10 +107,15 @@ func (s *runPass) writeReport() (*report.Summary, error) {
 		in.ServerNodes, in.Elsewhere = serving(spec.Service.Endpoints, story.Nodes)
 	}
 	summary, err := report.Make(attempt.Folder, in, story)
-	if errors.Is(err, fs.ErrNotExist) && in.Interrupted {
+	if errors.Is(err, fs.ErrNotExist) && s.run.Status.Outcome.Result != api.ResultSucceeded {
 		err = errors.Join(err, report.Prepare(attempt.Folder, in, story)) // of a failure there is a story to tell, if no numbers
 	}
 	return summary, err
+}
+
+// cutShort says whether a load did not come to its planned end.
+func cutShort(o *api.Outcome) bool {
+	return o.Result != api.ResultSucceeded && o.Reason != node.ReasonNoRequestSucceeded
 }
 
 // startOf is when an Allocation's job left the queue, and when the last of its nodes had an agent; zero where that is not known.

@@ -73,7 +73,7 @@ func (l *Limit) Broken(c *Comparison, side int, surely bool) (bool, string, erro
 		return false, "", fmt.Errorf("limit %q: %s has no %s: the names are those of summary.json, and percentiles want enough samples", l.text, c.Sides[side].Name, l.name)
 	}
 	if !l.signed {
-		return l.holds(*row.Values[side]), fmt.Sprintf("%s: %s is %.6g in %s", l.text, l.name, *row.Values[side], c.Sides[side].Name), nil
+		return l.holds(*row.Values[side]), fmt.Sprintf("%s: %s is %s in %s", l.text, l.name, Digits(*row.Values[side], 6), c.Sides[side].Name), nil
 	}
 	d := row.Differences[side-1]
 	if d == nil {

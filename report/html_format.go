@@ -25,6 +25,15 @@ func short(v float64) string {
 	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
+// Digits writes a number with so many digits that count and all before the point: never as 1.2e+04, which people do not read.
+func Digits(v float64, n int) string {
+	text := strconv.FormatFloat(v, 'g', n, 64)
+	if abs := math.Abs(v); abs >= 1 && !math.IsInf(v, 0) && strings.Contains(text, "e") {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return text
+}
+
 // maybe is a number that may be absent, in another unit.
 func maybe(v *float64, scale float64) string {
 	if v == nil {

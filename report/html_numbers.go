@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // putHeadline shows the numbers that are asked for first, each with its interval and its definition.
@@ -62,14 +63,17 @@ func energyOf(s *Summary) *Energy {
 }
 
 func tokensNote(t *Tokens) string {
-	note := "counted by: " + t.Source
+	var notes []string
+	if t.Source != "" {
+		notes = append(notes, "counted by: "+t.Source)
+	}
 	if t.Cached > 0 {
-		note += fmt.Sprintf("; %s prompt tokens were in the server's prefix cache", count(t.Cached))
+		notes = append(notes, count(t.Cached)+" prompt tokens were in the server's prefix cache")
 	}
 	if t.ShortOfTarget > 0 {
-		note += fmt.Sprintf("; %s answers were shorter than asked for", count(t.ShortOfTarget))
+		notes = append(notes, count(t.ShortOfTarget)+" answers were shorter than asked for")
 	}
-	return note
+	return strings.Join(notes, "; ")
 }
 
 // latencyCards are median and tail of a latency.

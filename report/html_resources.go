@@ -83,6 +83,8 @@ func measure(metric string) (unit string, scale float64) {
 		return "MiB/s", 1.0 / (1 << 20)
 	case strings.HasSuffix(metric, "_joules") && counter:
 		return "W", 1
+	case strings.HasSuffix(metric, "_seconds") && counter:
+		return "s/s", 1
 	case counter:
 		return "1/s", 1
 	case strings.HasSuffix(metric, "_bytes"):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -309,7 +310,7 @@ func TestColumnsOfSamples(t *testing.T) {
 	for name, want := range map[string]string{
 		"cpu_percent": "node||cpu_percent|%", "gpu12_memory_used_bytes": "gpu|gpu12|memory_used_bytes|GiB", "vllm-0_kv_cache_usage_ratio": "server|vllm-0|kv_cache_usage_ratio|%",
 		"my_server_requests_running": "server|my_server|requests_running|", "network_received_bytes_total": "node||network_received_bytes_total|MiB/s",
-		"gpu0_energy_joules_total": "gpu|gpu0|energy_joules_total|W", "load1": "node||load1|",
+		"gpu0_energy_joules_total": "gpu|gpu0|energy_joules_total|W", "load1": "node||load1|", "sample_gap_seconds_total": "node||sample_gap_seconds_total|s/s",
 	} {
 		c := columnOf(name)
 		unit, _ := measure(c.metric)
@@ -335,6 +336,47 @@ func TestMarkdownTellsOfResourcesAndFindings(t *testing.T) {
 	}
 	if s := summarize(t, Input{}, byHand()); strings.Contains(Markdown(s, story()), "by their own account") {
 		t.Error("report.md tells of resources that nobody sampled")
+	}
+}
+
+// Seconds in milliseconds and the tokens of a big server have five digits and more; they are read by people.
+func TestDigits(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{
+		"0": Digits(0, 4), "0.1276": Digits(0.12756, 4), "51.45": Digits(51.4549, 4), "9999": Digits(9999.4, 4), "10000": Digits(9999.9, 4), "12541": Digits(12541.09, 4),
+		"-120": Digits(-120, 2), "1234568": Digits(1234567.8, 4), "1.2e-05": Digits(0.000012, 2), "+Inf": Digits(math.Inf(1), 4),
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	s := summarize(t, Input{}, byHand())
+	s.MeasuredSeconds, s.SLO = 36000, &SLO{E2E: &Attainment{Limit: 30, Fraction: 0.5}}
+	thousands := 128000.0
+	s.PromptTokens.Mean = &thousands
+	text := Markdown(s, story())
+	for _, want := range []string{"measured 36000 s", "e2e ≤ 30000 ms: 50.0 %", " | 128000 | "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report does not say %q", want)
+		}
+	}
+	if text := statText(Stat{Mean: 19687.8, CI95: &Interval{19500, 19900}}); text != "19688 ± 200" {
+		t.Errorf("of a sweep: %s", text)
+	}
+}
+
+// Where no request succeeded nobody has counted tokens.
+func TestTokensThatNobodyCounted(t *testing.T) {
+	t.Parallel()
+	s := summarize(t, Input{}, byHand())
+	s.Tokens = Tokens{}
+	if text := Markdown(s, story()); !strings.Contains(text, "| tokens | 0 prompt (0 cached), 0 output | 0 answers short of target |") {
+		t.Errorf("the report: %s", text)
+	}
+	for want, tokens := range map[string]Tokens{"": {}, "2 answers were shorter than asked for": {ShortOfTarget: 2}, "counted by: server; 2 answers were shorter than asked for": {Source: "server", ShortOfTarget: 2}} {
+		if got := tokensNote(&tokens); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func writeSetup(p func(string, ...any), s *Summary, story Story) {
 	p("| load | %s%s |", describeLoad(&w.Load), bounds(w))
 	p("| requests | %s API, %s; prompts: %s, lengths by %s; answers of %s%s |", w.API, streaming, describePrompts(&w.Prompts),
 		cmp.Or(s.Tokens.PromptSource, "–"), describeLengths(w.Output.Tokens, w.Output.Distribution, w.Output.Stddev, w.Output.Min, w.Output.Max), forced(s))
-	p("| time | warm-up %s, measured %.4g s%s |", w.Warmup.Duration, s.MeasuredSeconds, boundBy(s.Bound))
+	p("| time | warm-up %s, measured %s s%s |", w.Warmup.Duration, Digits(s.MeasuredSeconds, 4), boundBy(s.Bound))
 	if story.JobID != "" {
 		p("| job | %s on %s |", story.JobID, nodeNames(story.Nodes))
 	}
@@ -105,7 +105,11 @@ func writeHeadline(p func(string, ...any), s *Summary) {
 	}
 	p("| concurrency | mean %.1f, peak %d | %s |", s.Concurrency.Mean, s.Concurrency.Peak, s.Definitions["concurrency"])
 	p("| error rate | %.2f %% | %s |", 100*s.ErrorRate, s.Definitions["errorRate"])
-	p("| tokens | %d prompt (%d cached), %d output | counted by: %s; %d answers short of target |", s.Tokens.Prompt, s.Tokens.Cached, s.Tokens.Output, s.Tokens.Source, s.Tokens.ShortOfTarget)
+	by := ""
+	if s.Tokens.Source != "" {
+		by = "counted by: " + s.Tokens.Source + "; "
+	}
+	p("| tokens | %d prompt (%d cached), %d output | %s%d answers short of target |", s.Tokens.Prompt, s.Tokens.Cached, s.Tokens.Output, by, s.Tokens.ShortOfTarget)
 	p("| state | %s | %s |", s.Steady.State, steadiness(s))
 	p("")
 }
@@ -125,7 +129,7 @@ func attainment(s *SLO) string {
 		of   *Attainment
 	}{{"ttft", s.TTFT}, {"tpot", s.TPOT}, {"e2e", s.E2E}} {
 		if l.of != nil {
-			parts = append(parts, fmt.Sprintf("%s ≤ %.4g ms: %.1f %%", l.name, 1e3*l.of.Limit, 100*l.of.Fraction))
+			parts = append(parts, fmt.Sprintf("%s ≤ %s ms: %.1f %%", l.name, Digits(1e3*l.of.Limit, 4), 100*l.of.Fraction))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -177,7 +181,7 @@ func plain(v *float64, _ *Interval) string {
 	if v == nil {
 		return "–"
 	}
-	return fmt.Sprintf("%.4g", *v)
+	return Digits(*v, 4)
 }
 
 func ms(v *float64, ci *Interval) string {

@@ -34,7 +34,7 @@ func writeResources(p func(string, ...any), s *Summary) {
 		if e.PerOutputToken != nil {
 			per = fmt.Sprintf(", %s J per output token", short(*e.PerOutputToken))
 		}
-		p("Energy of the GPUs: %s kJ in the measured window%s (by %s; %.4g s without samples).", short(e.Joules/1000), per, e.Source, e.GapSeconds)
+		p("Energy of the GPUs: %s kJ in the measured window%s (by %s; %s s without samples).", short(e.Joules/1000), per, e.Source, Digits(e.GapSeconds, 4))
 		p("")
 	}
 	for _, class := range []struct{ name, caption string }{{"gpu", "GPUs"}, {"node", "Nodes"}} {

@@ -345,7 +345,7 @@ func (r *SweepResult) writeFindings(p func(string, ...any)) {
 		p("|---|---|---|---|---|---|---|")
 		for _, s := range r.Scaling {
 			for _, step := range s.Steps {
-				p("| %s | %s | %s | %v | %.4g | %.2f | %.0f %% |", s.name(), s.Kind, orDash(valuesText(s.Others)), step.Count, step.Throughput, step.Speedup, 100*step.Efficiency)
+				p("| %s | %s | %s | %v | %s | %.2f | %.0f %% |", s.name(), s.Kind, orDash(valuesText(s.Others)), step.Count, Digits(step.Throughput, 4), step.Speedup, 100*step.Efficiency)
 			}
 		}
 		p("")
@@ -367,16 +367,16 @@ func (r *SweepResult) writeFindings(p func(string, ...any)) {
 
 func statText(s Stat) string {
 	if s.CI95 == nil {
-		return fmt.Sprintf("%.4g", s.Mean)
+		return Digits(s.Mean, 4)
 	}
 	if s.Own { // not symmetrical
-		return fmt.Sprintf("%.4g [%.4g, %.4g]", s.Mean, s.CI95[0], s.CI95[1])
+		return fmt.Sprintf("%s [%s, %s]", Digits(s.Mean, 4), Digits(s.CI95[0], 4), Digits(s.CI95[1], 4))
 	}
 	half := (s.CI95[1] - s.CI95[0]) / 2
 	if half < 1e-6*math.Abs(s.Mean) {
 		half = 0 // what is left of rounding
 	}
-	return fmt.Sprintf("%.4g ± %.2g", s.Mean, half)
+	return Digits(s.Mean, 4) + " ± " + Digits(half, 2)
 }
 
 func found(v *float64) string {

@@ -420,7 +420,7 @@ func (r *SweepResult) evidence(point int, metrics ...string) string {
 	p := &r.Points[point]
 	out := strings.Join(p.Runs, ", ") + ":"
 	for _, m := range metrics {
-		out += fmt.Sprintf(" %s %.4g", m, p.metric(m))
+		out += " " + m + " " + Digits(p.metric(m), 4)
 	}
 	return out
 }

@@ -32,7 +32,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along, loads []string) []Piece {
 	}
 	for _, i := range l.points {
 		if e := r.Points[i].metric("errorRate"); e > 1-goodShare {
-			pieces = append(pieces, Piece{Kind: "Errors", Text: fmt.Sprintf("errors set in at %s = %v%s: %.2g %% of the requests", axis.field, value(i), Where(l.others), 100*e), Evidence: []string{r.evidence(i, "errorRate")}})
+			pieces = append(pieces, Piece{Kind: "Errors", Text: fmt.Sprintf("errors set in at %s = %v%s: %s %% of the requests", axis.field, value(i), Where(l.others), Digits(100*e, 2)), Evidence: []string{r.evidence(i, "errorRate")}})
 			break
 		}
 	}
@@ -41,7 +41,7 @@ func (r *SweepResult) alongLoad(axis *Axis, l along, loads []string) []Piece {
 		if ttft := p.metric("ttftP50"); p.Queue > 0 && p.Queue > ttft/2 {
 			pieces = append(pieces, Piece{
 				Kind: "ServerQueues", Text: fmt.Sprintf("from %s = %v on requests wait in the server's queue for more than half of their time to the first token%s: its KV cache or its largest batch is full; more replicas, shorter contexts or a larger share of GPU memory would help", axis.field, value(i), Where(l.others)),
-				Evidence: []string{fmt.Sprintf("%s: queued for %.3g s on average, TTFT p50 %.3g s", strings.Join(p.Runs, ", "), p.Queue, ttft)},
+				Evidence: []string{fmt.Sprintf("%s: queued for %s s on average, TTFT p50 %s s", strings.Join(p.Runs, ", "), Digits(p.Queue, 3), Digits(ttft, 3))},
 			})
 			break
 		}
@@ -66,7 +66,7 @@ func (r *SweepResult) cacheFull(axis *Axis, l along) []Piece {
 		}
 		why := fmt.Sprintf("%.0f %% of it in use on average", 100*use)
 		if put > 0 {
-			why += fmt.Sprintf(", %.4g requests put off", put)
+			why += fmt.Sprintf(", %s requests put off", Digits(put, 4))
 		}
 		return []Piece{{
 			Kind:     "KVCacheFull",

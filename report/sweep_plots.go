@@ -273,7 +273,7 @@ func (r *SweepResult) heatMap(files map[string][]byte, x, y *Axis) error {
 	if !(most > least) {
 		return nil // one value, or none: nothing to see
 	}
-	title := fmt.Sprintf("%s: output tokens/s, %.4g to %.4g", r.Sweep, least, most)
+	title := fmt.Sprintf("%s: output tokens/s, %s to %s", r.Sweep, Digits(least, 4), Digits(most, 4))
 	if len(r.Axes) > 2 {
 		title += "\n(the best over the other parameters)"
 	}
@@ -289,7 +289,7 @@ func (r *SweepResult) heatMap(files map[string][]byte, x, y *Axis) error {
 		for c, v := range g.z[row] {
 			if !math.IsNaN(v) {
 				labels.XYs = append(labels.XYs, plotter.XY{X: float64(c), Y: float64(row)})
-				labels.Labels = append(labels.Labels, fmt.Sprintf("%.4g", v))
+				labels.Labels = append(labels.Labels, Digits(v, 4))
 			}
 		}
 	}

@@ -201,6 +201,9 @@ const ReasonJobEnded = "JobEnded"
 // run nothing.
 const ReasonNotStarted = "NotStarted"
 
+// ReasonNoRequestSucceeded is the reason of a failure after a load that came to its planned end.
+const ReasonNoRequestSucceeded = "NoRequestSucceeded"
+
 // ExitFailed is the reason in an ExitRecord of a lead that failed.
 const ExitFailed = "Failed"
 

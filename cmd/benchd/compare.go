@@ -204,5 +204,5 @@ func amount(name string, v *float64) string {
 	if v == nil {
 		return "<none>"
 	}
-	return fmt.Sprintf("%.4g", *v*scale(name))
+	return report.Digits(*v*scale(name), 4)
 }

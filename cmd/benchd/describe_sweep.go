@@ -20,7 +20,7 @@ func describeSweep(ctx context.Context, p func(string, ...any), c *client.Client
 	p("Phase:\t%s", st.Phase)
 	p("Message:\t%s", st.Message)
 	p("Runs:\t%d: %d succeeded, %d failed, %d cancelled, %d to go", st.Total, st.Succeeded, st.Failed, st.Cancelled, st.Total-st.Ended())
-	p("Allocations:\t%d under way, %d made, at most %d at once; %.4g node-hours by those that have ended", st.Allocations, st.AllocationsMade, s.Spec.Parallelism, st.NodeHours)
+	p("Allocations:\t%d under way, %d made, at most %d at once; %s node-hours by those that have ended", st.Allocations, st.AllocationsMade, s.Spec.Parallelism, report.Digits(st.NodeHours, 4))
 	if st.QueueWait != nil {
 		p("Queue:\tthe last job waited %s", st.QueueWait.Duration)
 	}
@@ -57,7 +57,7 @@ func describeBounds(p func(string, ...any), s *api.BenchmarkSweep) {
 		p("At most:\t%d runs; %d are made", l.Trials, st.Total)
 	}
 	if l.NodeHours > 0 {
-		p("At most:\t%.4g node-hours; %.4g are spent, without jobs that are under way", l.NodeHours, st.NodeHours)
+		p("At most:\t%s node-hours; %s are spent, without jobs that are under way", report.Digits(l.NodeHours, 4), report.Digits(st.NodeHours, 4))
 	}
 	if l.WallTime == nil {
 		return
@@ -122,7 +122,7 @@ func describeResult(p func(string, ...any), r *report.SweepResult) {
 		p("To go:\t%s", open)
 	}
 	for _, b := range r.Best {
-		p("Best so far:\t%s %.4g%s", b.Metric, b.Value.Mean, report.Where(r.Points[b.Point].Values))
+		p("Best so far:\t%s %s%s", b.Metric, report.Digits(b.Value.Mean, 4), report.Where(r.Points[b.Point].Values))
 	}
 	if r.Measured > 0 && len(r.Best) == 0 {
 		p("Best so far:\tno point is good: %s", r.Objective)

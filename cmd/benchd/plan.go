@@ -18,6 +18,7 @@ import (
 	"github.com/benchd/benchd/home"
 	"github.com/benchd/benchd/manifest"
 	"github.com/benchd/benchd/plan"
+	"github.com/benchd/benchd/report"
 	"github.com/benchd/benchd/site"
 )
 
@@ -295,8 +296,8 @@ func (l *outlook) print(out io.Writer) error {
 		p("%d\t%d\t%s\t%d\t%d\t%s\t%s\t%s", i+1, a.Trials, a.First, a.Nodes, a.GPUs, a.TimeLimit, hours(a.Begin), hours(a.End))
 	}
 	p("\n\tWALL TIME (no queue)\tNODE-HOURS\tGPU-HOURS")
-	p("at best\t%s\t%.4g\t%.4g", hours(l.Best.WallTime), l.Best.NodeHours, l.Best.GPUHours)
-	p("at worst\t%s\t%.4g\t%.4g", hours(l.Worst.WallTime), l.Worst.NodeHours, l.Worst.GPUHours)
+	p("at best\t%s\t%s\t%s", hours(l.Best.WallTime), report.Digits(l.Best.NodeHours, 4), report.Digits(l.Best.GPUHours, 4))
+	p("at worst\t%s\t%s\t%s", hours(l.Worst.WallTime), report.Digits(l.Worst.NodeHours, 4), report.Digits(l.Worst.GPUHours, 4))
 	if err := w.Flush(); err != nil {
 		return err
 	}

@@ -110,6 +110,11 @@ func (o *options) reportRun(cmd *cobra.Command, args []string, ask reportAsk) er
 		return err
 	}
 	if ask.files {
+		if run.Status.Folder == args[0] { // of a folder's files nobody has a list
+			if run.Status.Reports, err = report.List(args[0]); err != nil {
+				return err
+			}
+		}
 		out, closeOutput, err := openOutput(cmd, ask.output)
 		if err != nil {
 			return err
@@ -183,18 +188,22 @@ func (o *options) reported(cmd *cobra.Command, args []string) (*api.BenchmarkRun
 	if info, err := os.Stat(args[0]); err == nil && info.IsDir() && len(args) == 1 {
 		run := &api.BenchmarkRun{}
 		run.Name, run.Status.Folder, run.Status.Phase = args[0], args[0], api.RunCompleted
-		run.Status.Reports, err = report.List(args[0])
-		return run, err
+		return run, nil
+	}
+	kind, names, err := objectArgs(args)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(names) != 1:
+		return nil, exitError{exitInvalid, errors.New("name the one run, sweep or folder whose report is wanted")}
+	case kind != api.KindBenchmarkRun:
+		return nil, exitError{exitInvalid, fmt.Errorf("%s/%s has no report: name a run, a sweep or a folder", word(kind), names[0])}
 	}
 	c, err := connectRunning(cmd.Context(), o.home)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	_, names, err := objectArgs(args)
-	if err != nil {
-		return nil, err
-	}
 	return getRun(cmd.Context(), c, o.namespace, names[0])
 }
 

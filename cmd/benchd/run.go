@@ -209,13 +209,13 @@ func progressText(p *api.Progress) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%3d %%  %s, %d requests sent, %d succeeded, %d failed, %d in flight", p.Percent, p.Stage, p.Sent, p.Succeeded, p.Failed, p.InFlight)
 	if p.RequestRate > 0 {
-		fmt.Fprintf(&b, "; %.4g req/s, %.4g tok/s", p.RequestRate, p.TokenRate)
+		fmt.Fprintf(&b, "; %s req/s, %s tok/s", report.Digits(p.RequestRate, 4), report.Digits(p.TokenRate, 4))
 	}
 	if p.TTFTP50 > 0 {
-		fmt.Fprintf(&b, ", TTFT %.4g ms", 1e3*p.TTFTP50)
+		fmt.Fprintf(&b, ", TTFT %s", millis(p.TTFTP50))
 	}
 	if p.E2EP50 > 0 {
-		fmt.Fprintf(&b, ", E2E %.4g ms", 1e3*p.E2EP50)
+		fmt.Fprintf(&b, ", E2E %s", millis(p.E2EP50))
 	}
 	if p.Remaining > 0 {
 		fmt.Fprintf(&b, "; %s left", time.Duration(p.Remaining*float64(time.Second)).Round(time.Second))

@@ -116,7 +116,7 @@ func (s screen) numberLines(sum *api.Summary) []string {
 		failed = badStyle.Render(failed)
 	}
 	row("requests", fmt.Sprint(sum.Requests), failed)
-	row("throughput", fmt.Sprintf("%.4g req/s", sum.RequestThroughput), fmt.Sprintf("%.5g output tok/s", sum.OutputTokenThroughput))
+	row("throughput", report.Digits(sum.RequestThroughput, 4)+" req/s", report.Digits(sum.OutputTokenThroughput, 5)+" output tok/s")
 	latency := func(name string, p50, p99 float64) {
 		var items []string
 		if p50 > 0 {

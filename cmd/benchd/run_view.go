@@ -8,6 +8,7 @@ import (
 	"time"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/report"
 )
 
 // runSight is what one look at a run found.
@@ -285,7 +286,7 @@ func (v *runView) load() []string {
 		failed = badStyle.Render(failed)
 	}
 	lines = append(lines, v.flow(indent, fmt.Sprintf("%d sent", p.Sent), fmt.Sprintf("%d succeeded", p.Succeeded), failed, fmt.Sprintf("%d in flight", p.InFlight))...)
-	items := []string{fmt.Sprintf("%.4g req/s", p.RequestRate), fmt.Sprintf("%.4g tok/s", p.TokenRate)}
+	items := []string{report.Digits(p.RequestRate, 4) + " req/s", report.Digits(p.TokenRate, 4) + " tok/s"}
 	if p.TTFTP50 > 0 {
 		items = append(items, "TTFT "+millis(p.TTFTP50))
 	}
@@ -320,7 +321,7 @@ func (v *runView) sparks() []string {
 }
 
 // millis says a time of a request.
-func millis(seconds float64) string { return fmt.Sprintf("%.4g ms", 1e3*seconds) }
+func millis(seconds float64) string { return report.Digits(1e3*seconds, 4) + " ms" }
 
 // findings are what went wrong or is suspect, the newest last and not too many.
 func (v *runView) findings(d density) []string {

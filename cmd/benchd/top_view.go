@@ -9,6 +9,7 @@ import (
 	"time"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/report"
 )
 
 // objectKey names an object in its namespace.
@@ -276,7 +277,7 @@ func (v *topView) sweeps() []topLine {
 		share := float64(st.Ended()) / float64(max(1, st.Total))
 		return []string{
 			clean(s.Name), string(st.Phase), barStyle.Render(bar(share, 14)), fmt.Sprintf("%d/%d", st.Ended(), st.Total),
-			fmt.Sprint(st.Failed), fmt.Sprintf("%.4g", st.NodeHours), clean(st.Message),
+			fmt.Sprint(st.Failed), report.Digits(st.NodeHours, 4), clean(st.Message),
 		}
 	})
 }
@@ -331,7 +332,7 @@ func (v *topView) runs() []topLine {
 			return cells
 		}
 		cells[3], cells[4] = barStyle.Render(bar(float64(p.Percent)/100, 12)), fmt.Sprintf("%d %%", p.Percent)
-		cells[5], cells[6] = fmt.Sprintf("%.4g", p.RequestRate), fmt.Sprintf("%.4g", p.TokenRate)
+		cells[5], cells[6] = report.Digits(p.RequestRate, 4), report.Digits(p.TokenRate, 4)
 		if p.TTFTP50 > 0 {
 			cells[7] = millis(p.TTFTP50)
 		}

@@ -448,7 +448,7 @@ func (a *attempt) clientStates(ctx context.Context) (states []node.ExecutorStatu
 func (a *attempt) judge(states []node.ExecutorStatus) error {
 	p := merged(states)
 	if p.Succeeded == 0 {
-		return fail(api.FailureWorkload, "NoRequestSucceeded", "%d requests were sent and none succeeded: the report lists the errors by class", p.Sent)
+		return fail(api.FailureWorkload, node.ReasonNoRequestSucceeded, "%d requests were sent and none succeeded: the report lists the errors by class", p.Sent)
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func newForwarder(s Settings) (*forwarder, error) {
 		to.Path = format.path
 	}
 	f := &forwarder{
-		tailer: newTailer(s), url: to.String(), secret: s.Forward.AuthorizationFile, encode: format.encode(s.Labels), client: &http.Client{Timeout: sendTimeout},
+		tailer: newTailer(s), url: to.String(), secret: s.Forward.AuthorizationFile, encode: format.encode(s.Labels), client: &http.Client{Timeout: sendTimeout, CheckRedirect: node.KeepMethod},
 		backoff: backoff.DefaultInitialInterval, patient: stopPatience, current: &batch{}, queue: make(chan *batch, heldBatches),
 	}
 	f.each, f.flushed = f.add, f.offer
@@ -210,11 +210,20 @@ func (f *forwarder) post(body []byte) (refused int, err error) {
 	case resp.StatusCode < 300:
 		return 0, nil
 	}
-	err = fmt.Errorf("HTTP %d: %.200s", resp.StatusCode, bytes.TrimSpace(said))
+	err = fmt.Errorf("HTTP %d%s: %.200s", resp.StatusCode, elsewhere(resp), bytes.TrimSpace(said))
 	if resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusRequestTimeout {
 		return 0, backoff.Permanent(err)
 	}
 	return 0, err
+}
+
+// elsewhere says where an answer points that takes nothing. What stands behind the path may be a secret.
+func elsewhere(resp *http.Response) string {
+	to, err := resp.Location()
+	if err != nil {
+		return ""
+	}
+	return " (see " + to.Scheme + "://" + to.Host + to.EscapedPath() + ")"
 }
 
 // Stop sends what is left, for a while, and makes the outputs final.

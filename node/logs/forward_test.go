@@ -284,6 +284,26 @@ func TestForwardTellsWhyLinesWereDropped(t *testing.T) {
 	}
 }
 
+// A login page that a line ends at, or a server that wants TLS, has taken nothing: with such an answer a POST would become a GET, which
+// a page answers happily. One that keeps the method is followed.
+func TestForwardDoesNotEndAtALoginPage(t *testing.T) {
+	for status, want := range map[int]int64{http.StatusFound: 0, http.StatusMovedPermanently: 0, http.StatusSeeOther: 0, http.StatusTemporaryRedirect: 1, http.StatusPermanentRedirect: 1} {
+		to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/login" {
+				http.Redirect(w, r, "/login?state=abc", status)
+			}
+		}))
+		s := newStage(t)
+		s.write("n1/server-a.log", at(1, "out", "x"))
+		sum := s.forwardTo(to.URL, api.ForwardLoki, nil)
+		log := s.log.String()
+		if sum.Forwarded != want || sum.Dropped != 1-want || strings.Contains(log, to.URL+"/login") == (want == 1) || strings.Contains(log, "abc") {
+			t.Errorf("HTTP %d: %+v, %s", status, sum, log)
+		}
+		to.Close()
+	}
+}
+
 // A service that asks for a password gets what a private file holds; the file's mode is a reason to send nothing.
 func TestForwardWithAuthorization(t *testing.T) {
 	to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

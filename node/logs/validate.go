@@ -32,9 +32,9 @@ type Check struct {
 // merged is what is known of one merged file after it has been read once.
 type merged struct {
 	name string
-	// gone is why it cannot be read; size and lines are of its content.
-	gone        error
-	size, lines int64
+	// gone is why it cannot be read; size and lines are of its content, errs of the lines those that say they are of standard error.
+	gone              error
+	size, lines, errs int64
 	// malformed, timeless and backwards are the first lines of their kind, with their number.
 	malformed, timeless, backwards string
 	nodes, components              map[string]int64
@@ -102,6 +102,9 @@ func readMerged(path string, parse func([]byte) (Line, error)) *merged {
 				note(&m.backwards, m.lines, "it is earlier than the one before", text)
 			}
 			last = l.At
+			if l.Stderr {
+				m.errs++
+			}
 			m.nodes[l.Node]++
 			m.components[l.Component]++
 		}
@@ -243,6 +246,8 @@ func countsAgree(out, errs, all *merged) Check {
 		c.Problem = fmt.Sprintf("%d lines and %d", out.lines, all.lines)
 	case errs.lines > out.lines:
 		c.Problem = fmt.Sprintf("%s has %d lines, which all should be among the %d of %s", errs.name, errs.lines, out.lines, out.name)
+	case all.errs > 0 && errs.gone == nil && errs.lines != all.errs && all.malformed == "" && all.timeless == "":
+		c.Problem = fmt.Sprintf("%s has %d lines, and %s %d of standard error", errs.name, errs.lines, all.name, all.errs)
 	}
 	return c
 }

@@ -105,6 +105,8 @@ func TestEveryCheckCanFail(t *testing.T) {
 		"no client":                     {replace("out", "[client]", "[monitor]"), 15, nil, "stdout.log has no line of a client"},
 		"no server":                     {replace("all", `"component":"server"`, `"component":"client"`), 15, nil, "aggregated.jsonl has no line of a server"},
 		"counts differ":                 {cut("all", 59), 16, nil, "60 lines and 59"},
+		"stderr.log cut short":          {cut("err", 9), 16, nil, "stderr.log has 9 lines, and aggregated.jsonl 10 of standard error"},
+		"stderr.log emptied":            {cut("err", 0), 16, nil, "stderr.log has 0 lines"},
 		"more in stderr.log than there": {replace("err", "\n", "\n[2026-01-02T12:00:58.000000Z] [n1] [server] x\n[2026-01-02T12:00:58.000000Z] [n1] [server] x\n[2026-01-02T12:00:58.000000Z] [n1] [server] x\n[2026-01-02T12:00:58.000000Z] [n1] [server] x\n[2026-01-02T12:00:58.000000Z] [n1] [server] x\n[2026-01-02T12:00:58.000000Z] [n1] [server] x\n"), 16, []int{13}, "all should be among"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,7 +44,7 @@ func (p *Pusher) Run(ctx context.Context) {
 	defer transport.CloseIdleConnections()
 	var families []*dto.MetricFamily // gathered once a push
 	gathered := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })
-	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(gathered).Client(authorized{&http.Client{Timeout: pushTimeout, Transport: transport}, p.AuthorizationFile})
+	gateway := push.New(p.URL, p.Job).Grouping("instance", p.Instance).Gatherer(gathered).Client(authorized{&http.Client{Timeout: pushTimeout, Transport: transport, CheckRedirect: node.KeepMethod}, p.AuthorizationFile})
 	tick := time.NewTicker(p.Interval)
 	defer tick.Stop()
 	pushed, failing := false, false
@@ -52,7 +52,7 @@ func (p *Pusher) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			if pushed {
-				if err := gateway.Delete(); err != nil {
+				if err := gateway.Delete(); err != nil && !p.Direct { // one of the job's own may have ended, and keeps nothing
 					p.Log.Warn("delete the metrics at the Pushgateway", "url", p.URL, "error", err)
 				}
 			}

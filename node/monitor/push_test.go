@@ -144,6 +144,62 @@ func TestPusherAndProxies(t *testing.T) {
 	}
 }
 
+// The job's own gateway may have ended before the others of the job: nothing is left there to be deleted, so nobody is warned.
+func TestPusherWhoseGatewayEndsWithTheJob(t *testing.T) {
+	for _, direct := range []bool{true, false} {
+		g := &gateway{seen: make(chan string, 100)}
+		server := httptest.NewServer(g)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "up"}))
+		var log bytes.Buffer
+		p := Pusher{URL: server.URL, Interval: time.Millisecond, Job: "benchd", Instance: "n1", Log: slog.New(slog.NewTextHandler(&log, nil)), Direct: direct}
+		ctx, cancel := context.WithCancel(t.Context())
+		p.Source = prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+			if len(g.seen) > 0 { // one push was taken
+				server.Close()
+				cancel()
+			}
+			return registry.Gather()
+		})
+		p.Run(ctx)
+		if warned := strings.Contains(log.String(), "delete"); warned == direct {
+			t.Errorf("direct: %t, log: %s", direct, log.String())
+		}
+	}
+}
+
+// Metrics that end at a login page have not been pushed.
+func TestPusherDoesNotEndAtALoginPage(t *testing.T) {
+	asked := make(chan string, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.Method:
+		default:
+		}
+		if r.URL.Path != "/login" {
+			http.Redirect(w, r, "/login", http.StatusFound)
+		}
+	}))
+	defer server.Close()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "up"}))
+	var log bytes.Buffer
+	p := Pusher{URL: server.URL, Interval: time.Millisecond, Job: "benchd", Instance: "n1", Source: registry, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	for range 3 {
+		if method := <-asked; method != http.MethodPut {
+			t.Errorf("asked by %s", method)
+		}
+	}
+	cancel()
+	<-done
+	if got := log.String(); !strings.Contains(got, "302") {
+		t.Errorf("log: %s", got)
+	}
+}
+
 // A gateway that asks for a password gets what a private file holds, at the end too.
 func TestPusherWithAuthorization(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
