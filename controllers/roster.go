@@ -35,6 +35,8 @@ type rosterRun struct {
 	sweep types.UID
 	work  plan.Work
 	point string
+	// generation of the spec that work was made of.
+	generation int64
 	// ref is the Allocation that the run is bound to; order is its place there.
 	ref   *api.AllocationRef
 	order int32
@@ -141,11 +143,11 @@ func (r *roster) setRun(run *api.BenchmarkRun, gone bool) {
 	if gone || run.Status.Phase.Terminal() {
 		return
 	}
-	row := rosterRun{sweep: sweepOf(run), ref: run.Status.AllocationRef, point: run.Labels[api.LabelPoint]}
+	row := rosterRun{sweep: sweepOf(run), ref: run.Status.AllocationRef, point: run.Labels[api.LabelPoint], generation: run.Generation}
 	row.waits = row.sweep != "" && needsAllocation(run)
 	if row.waits {
-		row.work = old.work // what it was made of does not change once the run has begun
-		if old.work.Name == "" || len(run.Status.Attempts) == 1 {
+		row.work = old.work // what it was made of does not change once the run has begun, unless its sweep changes it
+		if old.work.Name == "" || len(run.Status.Attempts) == 1 || old.generation != run.Generation {
 			row.work = workOf(run)
 		}
 		row.same = failedByWorkload(run)
