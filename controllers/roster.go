@@ -59,6 +59,7 @@ type rosterAllocation struct {
 	started          time.Time // of the job; zero before
 	limit, startup   time.Duration
 	open             bool // further runs may come
+	nodes            int
 }
 
 func newRoster() *roster {
@@ -274,7 +275,7 @@ func (r *roster) setAllocation(a *api.Allocation, gone bool) {
 	}
 	row := rosterAllocation{
 		name: a.Name, uid: a.UID, key: a.Spec.SharingKey, phase: a.Status.Phase, release: a.Spec.Release || a.DeletionTimestamp != nil, drain: a.Spec.Drain,
-		open: a.Spec.Open, startup: a.Spec.Timeouts.Start.Duration + a.Spec.Service.Health.Timeout.Duration,
+		open: a.Spec.Open, nodes: len(dealRoles(&a.Spec.Nodes, &a.Spec.Service)), startup: a.Spec.Timeouts.Start.Duration + a.Spec.Service.Health.Timeout.Duration,
 	}
 	if a.Spec.After != nil {
 		row.after = a.Spec.After.Allocation

@@ -568,3 +568,27 @@ func TestResultsOfASearchWaitForWhatItFinds(t *testing.T) {
 		t.Errorf("nothing wakes the results of what was found: %+v", st)
 	}
 }
+
+// Node-hours of jobs that are under way are those of their own nodes, which may be what the sweep varies.
+func TestNodeHoursOfJobsUnderWay(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	five, one, none := int32(5), int32(1), int32(0)
+	run := validRun()
+	run.Spec.Nodes = api.NodesSpec{Servers: api.RoleSpec{Count: &five}, Clients: api.RoleSpec{Count: &one}, Monitors: api.RoleSpec{Count: &none}}
+	api.SetDefaults(run)
+	a := NewAllocation(run, "grid-a1")
+	a.UID = "a1"
+	a.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(&metav1.ObjectMeta{UID: "grid"}, api.GroupVersion.WithKind(api.KindBenchmarkSweep))}
+	a.Status.Job = &api.JobStatus{StartTime: &metav1.Time{Time: now.Add(-time.Hour)}}
+	r := newRoster()
+	r.allocation(a, false)
+	sweep := &api.BenchmarkSweep{}
+	sweep.Spec.Template.Spec = validRun().Spec
+	for limit, want := range map[float64]string{5.9: "NodeHours", 6.1: ""} {
+		sweep.Spec.Limits.NodeHours = limit
+		if reason, message, _ := stopReason(sweep, []rosterAllocation{r.sweeps["grid"]["a1"]}, now); reason != want {
+			t.Errorf("with 6 of %v node-hours spent: %q %s", limit, reason, message)
+		}
+	}
+}
