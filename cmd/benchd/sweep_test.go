@@ -208,6 +208,32 @@ func TestSweepThatIsWrongInItsShape(t *testing.T) {
 				s.Parameters[0].Values = append(s.Parameters[0].Values, float64(i+3))
 			}
 		},
+		"an exclusion of no parameter": func(s *api.BenchmarkSweepSpec) { s.Exclude = []api.Values{{"workload.load.clientPerNode": 1.0}} },
+		"an exclusion of every point": func(s *api.BenchmarkSweepSpec) {
+			s.Exclude = []api.Values{{"workload.load.clientsPerNode": 1.0}, {"workload.load.clientsPerNode": 2.0}}
+		},
+		"an exclusion of a list's points": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Include, s.Exclude = api.StrategyList, []api.Values{{"workload.load.clientsPerNode": 1.0}}, []api.Values{{"workload.load.clientsPerNode": 1.0}}
+			s.Parameters = nil
+		},
+		"a field within another": func(s *api.BenchmarkSweepSpec) {
+			s.Parameters = append(s.Parameters, api.ParameterSpec{Path: "workload.load", Values: []any{map[string]any{"rate": 1.0}}})
+		},
+		"a field within another of a point": func(s *api.BenchmarkSweepSpec) {
+			s.Include = []api.Values{{"workload.load": map[string]any{"rate": 1.0}, "workload.load.rate": 2.0}}
+		},
+		"a range without a whole number": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Samples = api.StrategyRandom, 3
+			s.Parameters[0].Values, s.Parameters[0].Range = nil, &api.RangeSpec{Min: 1.2, Max: 1.8, Integer: true}
+		},
+		"Allocations shorter than a run": func(s *api.BenchmarkSweepSpec) {
+			s.Sharing.MaxTime.Duration = 10 * time.Minute
+			s.Parameters = []api.ParameterSpec{{Path: "workload.duration", Values: []any{"1s", "30m"}}}
+		},
+		"more runs than there may be, with those of the control": func(s *api.BenchmarkSweepSpec) {
+			s.Repeats, s.Control = 10_000, &api.ControlSpec{Every: 1}
+			s.Parameters[0].Values = []any{1.0, 2.0, 3.0, 4.0, 5.0, 6.0}
+		},
 		"more than integers": func(s *api.BenchmarkSweepSpec) {
 			for i := range 62 {
 				s.Parameters = append(s.Parameters, api.ParameterSpec{Path: fmt.Sprintf("service.config.p%d", i), Values: []any{1.0, 2.0}})
@@ -225,6 +251,34 @@ func TestSweepThatIsWrongInItsShape(t *testing.T) {
 			if len(errs) == 0 {
 				t.Errorf("%s: taken", name)
 			}
+		}
+	}
+}
+
+// What is wrong with a value is told where it stands: the same field may be set by a parameter, a point that is included, the control run and
+// a search.
+func TestErrorsOfASweepHaveTheirPlace(t *testing.T) {
+	t.Parallel()
+	const clients = "workload.load.clientsPerNode"
+	for want, change := range map[string]func(*api.BenchmarkSweepSpec){
+		"spec.parameters[0].values": func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{1.0, -2.0} },
+		"spec.include[1]":           func(s *api.BenchmarkSweepSpec) { s.Include = []api.Values{{clients: 7.0}, {clients: -2.0}} },
+		"spec.control.values": func(s *api.BenchmarkSweepSpec) {
+			s.Control = &api.ControlSpec{Every: 1, Values: api.Values{clients: -2.0}}
+		},
+		"spec.search.path": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Search = api.StrategySearch, &api.SearchSpec{Path: "workload.load.rate", Min: 1, Max: 9}
+			s.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
+		},
+	} {
+		sweep := newSweep("wrong", func(s *api.BenchmarkSweepSpec) {
+			s.Parameters = []api.ParameterSpec{{Path: clients, Values: []any{1.0, 2.0}}}
+			change(s)
+		})
+		api.SetDefaults(sweep)
+		errs := append(api.Validate(sweep), admit(sweep, func(string, string) *api.ServiceTemplate { return nil })...)
+		if len(errs) == 0 || errs[0].Field != want {
+			t.Errorf("%v, want it told at %s", errs.ToAggregate(), want)
 		}
 	}
 }
