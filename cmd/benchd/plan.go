@@ -210,6 +210,7 @@ func (l *outlook) schedule(spec *api.BenchmarkSweepSpec, runs []*api.BenchmarkRu
 		work = append(work, w)
 	}
 	l.Groups = len(keys)
+	free := make([]time.Duration, max(1, parallelism)) // when each place is free again, at best
 	for _, p := range plan.Schedule(work, parallelism) {
 		run := byName[p.Runs[0].Name]
 		a := controllers.NewAllocation(run, "plan")
@@ -227,7 +228,9 @@ func (l *outlook) schedule(spec *api.BenchmarkSweepSpec, runs []*api.BenchmarkRu
 		l.Worst.add(planned, p.End-p.Begin)
 		l.Best.add(planned, best)
 		l.Worst.WallTime = max(l.Worst.WallTime, p.End.Hours())
-		l.Best.WallTime += best.Hours() / float64(max(1, min(parallelism, len(work))))
+		at := slices.Index(free, slices.Min(free))
+		free[at] += best
+		l.Best.WallTime = slices.Max(free).Hours()
 	}
 }
 
@@ -317,5 +320,9 @@ func (l *outlook) print(out io.Writer) error {
 }
 
 func hours(h float64) string {
-	return time.Duration(h * float64(time.Hour)).Round(time.Minute).String()
+	d := time.Duration(h * float64(time.Hour))
+	if d < 10*time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return d.Round(time.Minute).String()
 }

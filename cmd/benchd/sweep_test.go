@@ -13,6 +13,7 @@ import (
 	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
+	"github.com/benchd/benchd/plan"
 	"github.com/benchd/benchd/report"
 )
 
@@ -279,6 +280,46 @@ func TestErrorsOfASweepHaveTheirPlace(t *testing.T) {
 		errs := append(api.Validate(sweep), admit(sweep, func(string, string) *api.ServiceTemplate { return nil })...)
 		if len(errs) == 0 || errs[0].Field != want {
 			t.Errorf("%v, want it told at %s", errs.ToAggregate(), want)
+		}
+	}
+}
+
+// The shortest time that a plan tells is one that the planned Allocations can be done in: one of them is in one place.
+func TestPlanAtBest(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change      func(*api.BenchmarkSweepSpec)
+		allocations int
+		want        time.Duration
+	}{
+		"one group that is not worth dealing out": {func(*api.BenchmarkSweepSpec) {}, 1, 2 * 6 * time.Minute},
+		"two groups that differ": {func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Parameters, s.Repeats = api.StrategyList, nil, 1
+			s.Include = []api.Values{{"workload.duration": "30m", "service.config.concurrency": 1.0}, {"service.config.concurrency": 2.0}}
+		}, 2, 30 * time.Minute},
+		"one after the other": {func(s *api.BenchmarkSweepSpec) { s.Parallelism, s.Sharing.Isolation = 1, api.IsolationPerTrial }, 12, 12 * time.Minute},
+		"side by side":        {func(s *api.BenchmarkSweepSpec) { s.Sharing.Isolation = api.IsolationPerTrial }, 12, 3 * time.Minute},
+	} {
+		sweep := newSweep("p", func(s *api.BenchmarkSweepSpec) {
+			s.Parallelism, s.Repeats = 4, 6
+			s.Template.Spec.Workload.Warmup, s.Template.Spec.Workload.Duration.Duration = metav1.Duration{}, time.Minute
+			s.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}}}
+			tc.change(s)
+		})
+		api.SetDefaults(sweep)
+		var runs []*api.BenchmarkRun
+		for _, trial := range plan.Trials(&sweep.Spec) {
+			run, err := plan.Run(sweep, trial)
+			if err != nil {
+				t.Fatal(err)
+			}
+			api.SetDefaults(run)
+			runs = append(runs, run)
+		}
+		var look outlook
+		look.schedule(&sweep.Spec, runs, int(sweep.Spec.Parallelism))
+		if got := time.Duration(look.Best.WallTime * float64(time.Hour)).Round(time.Second); got != tc.want || len(look.Allocations) != tc.allocations {
+			t.Errorf("%s: %s at best in %d Allocations, want %s in %d", name, got, len(look.Allocations), tc.want, tc.allocations)
 		}
 	}
 }
