@@ -179,8 +179,13 @@ func TestGuidance(t *testing.T) {
 		trials []Trial
 		want   string
 	}{
-		"grows evenly":   {series([]float64{100, 200, 400}, []float64{1, 1, 1}, nil), ""},
-		"stops paying":   {series([]float64{100, 195, 200}, []float64{1, 1, 2}, nil), "StopsPaying"},
+		"grows evenly": {series([]float64{100, 200, 400}, []float64{1, 1, 1}, nil), ""},
+		"stops paying": {series([]float64{100, 195, 200}, []float64{1, 1, 2}, nil), "StopsPaying"},
+		"stops paying in small steps": {[]Trial{
+			aTrial(api.Values{clientsPath: 8.0}, 1, func(tr *Trial) { tr.Summary.OutputTokenThroughput, tr.Summary.E2EP50 = 100, 1 }),
+			aTrial(api.Values{clientsPath: 9.0}, 1, func(tr *Trial) { tr.Summary.OutputTokenThroughput, tr.Summary.E2EP50 = 100, 1.12 }),
+			aTrial(api.Values{clientsPath: 10.0}, 1, func(tr *Trial) { tr.Summary.OutputTokenThroughput, tr.Summary.E2EP50 = 101, 1.25 }),
+		}, "StopsPaying"},
 		"flat but quick": {series([]float64{100, 100, 100}, []float64{1, 1, 1}, nil), ""},
 		"errors":         {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) { tr.Summary.ErrorRate = 0.05 * float64(i) }), "Errors"},
 		"queues":         {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) { tr.Summary.QueueMean = 0.09 * float64(i) }), "ServerQueues"},
