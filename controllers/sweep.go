@@ -482,6 +482,9 @@ func (r *sweepReconciler) search(ctx context.Context, sweep *api.BenchmarkSweep)
 		if most := sweep.Spec.Limits.Trials; run != nil && most > 0 && int(sweep.Status.Total)+len(made) >= int(most) {
 			run, found.Done, found.Why = nil, true, fmt.Sprintf("limits.trials (%d) were made", most)
 		}
+		if failed := sweep.Status.FailedPoints[plan.Digest(values)]; run != nil && sweep.Spec.FailurePolicy.Action == api.FailureStopPoint && failed >= sweep.Spec.FailurePolicy.After {
+			run, found.Done, found.Why = nil, true, fmt.Sprintf("%d runs have failed (failurePolicy): see why, then raise failurePolicy.after to go on", failed)
+		}
 		limits[i] = found
 		if run != nil {
 			made = append(made, run)

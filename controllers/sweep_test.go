@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -507,6 +508,27 @@ func searchBench(t *testing.T, change func(*api.BenchmarkSweepSpec)) *sweepBench
 	})
 	b.step()
 	return b
+}
+
+// A point of which enough runs have failed is searched no further.
+func TestSearchStopsAPoint(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, func(s *api.BenchmarkSweepSpec) {
+		s.FailurePolicy = api.FailurePolicySpec{Action: api.FailureStopPoint, After: 1}
+	})
+	good := 1.0
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.end("grid-clientspernode2", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.end("grid-clientspernode4", api.RunFailed, nil)
+	if _, err := b.r.reconcile(t.Context(), gridKey); err != nil && !apierrors.IsConflict(err) { // it has just noted the point
+		t.Fatal(err)
+	}
+	if st, _ := b.step(); st.Total != 3 || st.Phase != api.SweepCompleted || *st.Limits[0].Passed != 2 || !strings.Contains(st.Limits[0].Why, "failurePolicy") {
+		t.Errorf("after a failure: %+v", st)
+	}
 }
 
 func TestSearchMakesNoMoreRunsThanItsLimit(t *testing.T) {
