@@ -318,3 +318,22 @@ func TestTrialOfCountsNodesWithServers(t *testing.T) {
 		}
 	}
 }
+
+// Of control runs with too few requests for a TTFT nobody says that it stayed the same.
+func TestDriftOfControlRuns(t *testing.T) {
+	control := func(repeat int, throughput, ttft float64) Trial {
+		return aTrial(api.Values{clientsPath: 1.0}, repeat, func(tr *Trial) {
+			tr.Control, tr.Summary.OutputTokenThroughput, tr.Summary.TTFTP50 = true, throughput, ttft
+			tr.Ended = time.Unix(int64(repeat), 0)
+		})
+	}
+	for name, tc := range map[string]struct {
+		first, last float64
+		want        string
+	}{"told": {0.1, 0.12, "+20.0 %"}, "too few at first": {0, 0.12, "cannot be told: too few requests"}, "too few at last": {0.1, 0, "cannot be told: too few requests"}} {
+		d := driftOf([]Trial{control(2, 110, tc.last), control(1, 100, tc.first)})
+		if d == nil || math.Abs(d.Throughput-0.1) > 1e-9 || d.ttft() != tc.want {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
