@@ -542,7 +542,7 @@ func limitText(s *api.SearchSpec, l *api.FoundLimit) string {
 	if l.Passed != nil {
 		text = strconv.FormatFloat(*l.Passed, 'g', -1, 64)
 	}
-	return fmt.Sprintf("highest %s that meets the objective: %s (%s)", s.Path, text, l.Why)
+	return fmt.Sprintf("highest %s that meets the objective%s: %s (%s)", s.Path, report.Where(l.Values), text, l.Why)
 }
 
 // probe says what is known at a point, and makes the run that is tried next.

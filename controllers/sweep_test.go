@@ -614,3 +614,12 @@ func TestNodeHoursOfJobsUnderWay(t *testing.T) {
 		}
 	}
 }
+
+func TestLimitTextNamesThePoint(t *testing.T) {
+	t.Parallel()
+	passed := 16.0
+	got := limitText(&api.SearchSpec{Path: "workload.load.rate"}, &api.FoundLimit{Values: api.Values{"workload.output.tokens": 64.0}, Passed: &passed, Why: "found"})
+	if want := "highest workload.load.rate that meets the objective (at tokens=64): 16 (found)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
