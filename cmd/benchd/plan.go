@@ -106,8 +106,11 @@ func (o *options) plan(cmd *cobra.Command, docs []manifest.Document, offline boo
 		if err != nil {
 			return err
 		}
+		if sweep, is := doc.Object.(*api.BenchmarkSweep); is {
+			look.Findings = look.ownLimits(&sweep.Spec.Limits)
+		}
 		if !offline {
-			look.Findings = e.limits(doc.Object, look)
+			look.Findings = append(look.Findings, e.limits(doc.Object, look)...)
 		}
 		bad = bad || look.Invalid > 0 || slices.ContainsFunc(look.Findings, func(f finding) bool { return f.Level == levelProblem })
 		outlooks = append(outlooks, look)
@@ -278,6 +281,26 @@ func (e *examination) limits(obj api.Object, l *outlook) []finding {
 		}
 	}
 	return sift(all)
+}
+
+// ownLimits says which of its own limits would stop the sweep before it is complete.
+func (l *outlook) ownLimits(limits *api.SweepLimits) []finding {
+	var all []finding
+	tell := func(field, unit string, most, best, worst float64) {
+		const next = "raise it, or expect runs that are not begun"
+		switch check := "limits." + field; {
+		case most <= 0 || worst <= most:
+		case best > most:
+			all = append(all, warning(check, next, "%.4g %s are less than the sweep takes at best (%.4g)", most, unit, best))
+		default:
+			all = append(all, warning(check, next, "%.4g %s are less than the sweep may take at worst (%.4g)", most, unit, worst))
+		}
+	}
+	tell("nodeHours", "node-hours", limits.NodeHours, l.Best.NodeHours, l.Worst.NodeHours)
+	if w := limits.WallTime; w != nil {
+		tell("wallTime", "hours", w.Hours(), l.Best.WallTime, l.Worst.WallTime)
+	}
+	return all
 }
 
 func (l *outlook) print(out io.Writer) error {

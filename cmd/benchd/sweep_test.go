@@ -323,3 +323,28 @@ func TestPlanAtBest(t *testing.T) {
 		}
 	}
 }
+
+// A sweep that its own limits would stop is told so before anything is spent.
+func TestPlanAgainstTheSweepsOwnLimits(t *testing.T) {
+	t.Parallel()
+	look := outlook{Best: spending{WallTime: 1, NodeHours: 2}, Worst: spending{WallTime: 3, NodeHours: 6}}
+	hours := func(h int) *metav1.Duration { return &metav1.Duration{Duration: time.Duration(h) * time.Hour} }
+	for want, limits := range map[string]api.SweepLimits{
+		"":                           {NodeHours: 6, WallTime: hours(3)},
+		"limits.nodeHours: at best":  {NodeHours: 1.5},
+		"limits.nodeHours: at worst": {NodeHours: 5, WallTime: hours(4)},
+		"limits.wallTime: at worst":  {WallTime: hours(2)},
+	} {
+		var got []string
+		for _, f := range look.ownLimits(&limits) {
+			how := "at worst"
+			if strings.Contains(f.Seen, "at best") {
+				how = "at best"
+			}
+			got = append(got, f.Check+": "+how)
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%+v: %v, want %s", limits, got, want)
+		}
+	}
+}
