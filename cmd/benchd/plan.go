@@ -286,19 +286,19 @@ func (e *examination) limits(obj api.Object, l *outlook) []finding {
 // ownLimits says which of its own limits would stop the sweep before it is complete.
 func (l *outlook) ownLimits(limits *api.SweepLimits) []finding {
 	var all []finding
-	tell := func(field, unit string, most, best, worst float64) {
+	tell := func(field string, text func(float64) string, most, best, worst float64) {
 		const next = "raise it, or expect runs that are not begun"
 		switch check := "limits." + field; {
 		case most <= 0 || worst <= most:
 		case best > most:
-			all = append(all, warning(check, next, "%.4g %s are less than the sweep takes at best (%.4g)", most, unit, best))
+			all = append(all, warning(check, next, "%s are less than the sweep takes at best (%s)", text(most), text(best)))
 		default:
-			all = append(all, warning(check, next, "%.4g %s are less than the sweep may take at worst (%.4g)", most, unit, worst))
+			all = append(all, warning(check, next, "%s are less than the sweep may take at worst (%s)", text(most), text(worst)))
 		}
 	}
-	tell("nodeHours", "node-hours", limits.NodeHours, l.Best.NodeHours, l.Worst.NodeHours)
+	tell("nodeHours", func(h float64) string { return fmt.Sprintf("%.4g node-hours", h) }, limits.NodeHours, l.Best.NodeHours, l.Worst.NodeHours)
 	if w := limits.WallTime; w != nil {
-		tell("wallTime", "hours", w.Hours(), l.Best.WallTime, l.Worst.WallTime)
+		tell("wallTime", hours, w.Hours(), l.Best.WallTime, l.Worst.WallTime)
 	}
 	return all
 }
