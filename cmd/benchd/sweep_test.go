@@ -348,3 +348,20 @@ func TestPlanAgainstTheSweepsOwnLimits(t *testing.T) {
 		}
 	}
 }
+
+// Of a sweep whose runs retention let go nobody says that it has measured nothing.
+func TestReportSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	sweep := newSweep("grid", func(*api.BenchmarkSweepSpec) {})
+	sweep.Status.Folder = "/work/grid"
+	if got := whatIsMissing(sweep, &report.SweepResult{Total: 1, Measured: 1}); got != "" {
+		t.Errorf("nothing is missing: %q", got)
+	}
+	if got := whatIsMissing(sweep, &report.SweepResult{Total: 3, Open: 3}); !strings.Contains(got, "measured nothing yet: 3 runs") {
+		t.Errorf("at the start: %q", got)
+	}
+	sweep.Status.Released = &api.ReleasedRuns{Succeeded: 3, Failed: 1}
+	if got := whatIsMissing(sweep, &report.SweepResult{}); !strings.HasPrefix(got, "4 runs") || !strings.Contains(got, "/work/grid") {
+		t.Errorf("after retention: %q", got)
+	}
+}
