@@ -440,10 +440,10 @@ func stopReason(sweep *api.BenchmarkSweep, live []rosterAllocation, now time.Tim
 		return "FailurePolicy", fmt.Sprintf("%d runs have failed (failurePolicy.after is %d): see why, then raise it to go on", st.Failed, p.After), 0
 	}
 	if l.NodeHours > 0 {
-		spent, nodes := st.NodeHours, float64(nodesOf(&sweep.Spec.Template.Spec))
+		spent := st.NodeHours
 		for _, a := range live {
 			if !a.started.IsZero() {
-				spent += nodes * now.Sub(a.started).Hours()
+				spent += float64(a.nodes) * now.Sub(a.started).Hours()
 				again = time.Minute
 			}
 		}
@@ -461,19 +461,6 @@ func stopReason(sweep *api.BenchmarkSweep, live []rosterAllocation, now time.Tim
 		}
 	}
 	return "", "", again
-}
-
-func nodesOf(s *api.BenchmarkRunSpec) int32 {
-	n := int32(0)
-	for i, count := range []*int32{s.Nodes.Servers.Count, s.Nodes.Clients.Count, s.Nodes.Monitors.Count} {
-		switch {
-		case count != nil:
-			n += *count
-		case i < 2:
-			n++ // the default of servers and clients
-		}
-	}
-	return max(1, n)
 }
 
 // tellStopped keeps the condition, and the phase that follows from it.

@@ -35,6 +35,8 @@ type rosterRun struct {
 	sweep types.UID
 	work  plan.Work
 	point string
+	// generation of the spec that work was made of.
+	generation int64
 	// ref is the Allocation that the run is bound to; order is its place there.
 	ref   *api.AllocationRef
 	order int32
@@ -57,6 +59,7 @@ type rosterAllocation struct {
 	started          time.Time // of the job; zero before
 	limit, startup   time.Duration
 	open             bool // further runs may come
+	nodes            int
 }
 
 func newRoster() *roster {
@@ -141,11 +144,11 @@ func (r *roster) setRun(run *api.BenchmarkRun, gone bool) {
 	if gone || run.Status.Phase.Terminal() {
 		return
 	}
-	row := rosterRun{sweep: sweepOf(run), ref: run.Status.AllocationRef, point: run.Labels[api.LabelPoint]}
+	row := rosterRun{sweep: sweepOf(run), ref: run.Status.AllocationRef, point: run.Labels[api.LabelPoint], generation: run.Generation}
 	row.waits = row.sweep != "" && needsAllocation(run)
 	if row.waits {
-		row.work = old.work // what it was made of does not change once the run has begun
-		if old.work.Name == "" || len(run.Status.Attempts) == 1 {
+		row.work = old.work // what it was made of does not change once the run has begun, unless its sweep changes it
+		if old.work.Name == "" || len(run.Status.Attempts) == 1 || old.generation != run.Generation {
 			row.work = workOf(run)
 		}
 		row.same = failedByWorkload(run)
@@ -272,7 +275,7 @@ func (r *roster) setAllocation(a *api.Allocation, gone bool) {
 	}
 	row := rosterAllocation{
 		name: a.Name, uid: a.UID, key: a.Spec.SharingKey, phase: a.Status.Phase, release: a.Spec.Release || a.DeletionTimestamp != nil, drain: a.Spec.Drain,
-		open: a.Spec.Open, startup: a.Spec.Timeouts.Start.Duration + a.Spec.Service.Health.Timeout.Duration,
+		open: a.Spec.Open, nodes: len(dealRoles(&a.Spec.Nodes, &a.Spec.Service)), startup: a.Spec.Timeouts.Start.Duration + a.Spec.Service.Health.Timeout.Duration,
 	}
 	if a.Spec.After != nil {
 		row.after = a.Spec.After.Allocation

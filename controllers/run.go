@@ -76,6 +76,10 @@ func (r *runReconciler) reconcile(ctx context.Context, key types.NamespacedName)
 	}
 	if pass.cancelWanted() && pass.attempt() != nil && pass.attempt().Outcome == nil {
 		step = (*runPass).cancel
+	} else if leave, err := pass.leaves(); err != nil {
+		return result{}, err
+	} else if leave {
+		step = (*runPass).leave
 	}
 	res, err := step(pass)
 	if werr := pass.write(); werr != nil {
@@ -251,6 +255,28 @@ func (s *runPass) cancel() (result, error) {
 		reason, message = why, text
 	}
 	s.conclude(api.Outcome{Result: api.ResultCancelled, Reason: reason, Message: message})
+	return result{}, nil
+}
+
+// reasonLeftOut is the reason of a run that its sweep had no more before its turn came.
+const reasonLeftOut = "LeftOut"
+
+// leaves says whether the run is to go because its sweep has it no more. It stays when the lead has come to it, even if that was not
+// seen yet: what has begun is measured to its end.
+func (s *runPass) leaves() (bool, error) {
+	if !leavesOut(s.run) || begun(s.run) || s.attempt() == nil || s.attempt().Outcome != nil {
+		return false, nil
+	}
+	a, err := s.bound()
+	if err != nil || a == nil {
+		return err == nil, err
+	}
+	order, err := s.orderStatus(a)
+	return err == nil && (order == nil || order.Outcome != nil && order.Outcome.Reason == node.ReasonNotStarted), err
+}
+
+func (s *runPass) leave() (result, error) {
+	s.conclude(api.Outcome{Result: api.ResultCancelled, Reason: reasonLeftOut, Message: "its sweep has it no more"})
 	return result{}, nil
 }
 

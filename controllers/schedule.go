@@ -234,7 +234,8 @@ func endOf(obj api.Object) (ended, succeeded bool, at *metav1.Time) {
 		return o.Status.Phase.Terminal(), o.Status.Phase == api.RunCompleted, o.Status.CompletionTime
 	case *api.BenchmarkSweep:
 		if st := &o.Status; st.Phase == api.SweepCompleted {
-			return true, st.Failed == 0, st.CompletionTime
+			_, replaced := o.Annotations[api.AnnotationCancelReason]
+			return true, st.Failed == 0 && !replaced && (st.Succeeded > 0 || st.Cancelled == 0), st.CompletionTime
 		}
 		return givenUp(o), false, nil
 	}

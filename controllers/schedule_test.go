@@ -499,3 +499,27 @@ func TestScheduleOverChangesOfTheClock(t *testing.T) {
 		t.Errorf("made %s, want %s", got, want)
 	}
 }
+
+// A sweep that was cancelled to make room for the next one is no success, though none of its runs has failed.
+func TestHowASchedulesSweepEnded(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		succeeded, failed, cancelled int32
+		replaced, want               bool
+	}{
+		"all well":            {succeeded: 3, want: true},
+		"one failed":          {succeeded: 2, failed: 1},
+		"one cancelled":       {succeeded: 2, cancelled: 1, want: true},
+		"all cancelled":       {cancelled: 3},
+		"replaced on its way": {succeeded: 2, cancelled: 1, replaced: true},
+	} {
+		s := &api.BenchmarkSweep{}
+		s.Status.Phase, s.Status.Succeeded, s.Status.Failed, s.Status.Cancelled = api.SweepCompleted, tc.succeeded, tc.failed, tc.cancelled
+		if tc.replaced {
+			metav1.SetMetaDataAnnotation(&s.ObjectMeta, api.AnnotationCancelReason, "Replaced: by the next one")
+		}
+		if ended, succeeded, _ := endOf(s); !ended || succeeded != tc.want {
+			t.Errorf("%s: ended %t, succeeded %t", name, ended, succeeded)
+		}
+	}
+}

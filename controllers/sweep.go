@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/plan"
 	"github.com/benchd/benchd/report"
@@ -66,7 +68,14 @@ func (r *sweepReconciler) expand(ctx context.Context, sweep *api.BenchmarkSweep)
 		return result{}, err
 	}
 	trials := unreleased(sweep, have, plan.Trials(&sweep.Spec))
-	taken := 0
+	if sweep.Spec.Strategy != api.StrategySearch {
+		// First, for a run may have the name of one that is to come.
+		if err := r.drop(ctx, unwanted(have, trials)); err != nil {
+			return result{}, err
+		}
+	}
+	var taken []string
+	going := false
 	for len(trials) > 0 {
 		n := min(expandBatch, len(trials))
 		var made []*api.BenchmarkRun
@@ -80,29 +89,41 @@ func (r *sweepReconciler) expand(ctx context.Context, sweep *api.BenchmarkSweep)
 			}
 			if old := have[t.ID()]; old != nil {
 				run.Name = old.Name
-				delete(have, t.ID())
-				if !untouched(old) || sameTrial(old, run) {
+				if stays(old, run) {
 					continue
 				}
 			}
 			made = append(made, run)
 		}
 		trials = trials[n:]
-		missed, err := r.keep(ctx, sweep, made)
+		missed, old, err := r.keep(ctx, sweep, made)
 		if err != nil {
 			return result{}, err
 		}
-		taken += missed
+		taken, going = append(taken, missed...), going || old
 	}
-	if sweep.Spec.Strategy != api.StrategySearch {
-		if err := r.drop(ctx, have); err != nil {
-			return result{}, err
-		}
+	if going {
+		return result{after: time.Second}, nil
 	}
-	if taken > 0 {
-		return result{after: nameRetry}, nil // told already
+	if len(taken) > 0 {
+		return result{after: nameRetry}, updateSweep(ctx, r.store, sweep, nameTaken(taken[0]))
 	}
 	return result{}, r.recount(ctx, sweep)
+}
+
+// unwanted are the runs that are of none of the trials.
+func unwanted(have map[string]*api.BenchmarkRun, trials []plan.Trial) []*api.BenchmarkRun {
+	wanted := make(map[string]bool, len(trials))
+	for i := range trials {
+		wanted[trials[i].ID()] = true
+	}
+	var runs []*api.BenchmarkRun
+	for id, run := range have {
+		if !wanted[id] {
+			runs = append(runs, run)
+		}
+	}
+	return runs
 }
 
 // unreleased leaves out the trials whose runs were let go: they have been measured, and what is finished stays so.
@@ -130,7 +151,11 @@ func (r *sweepReconciler) begin(ctx context.Context, sweep *api.BenchmarkSweep) 
 			s.Status.StartTime = &now
 		}
 		settlePhase(s)
-		s.Status.Message = "its runs are being made"
+		if told := sweep.Status.Message; strings.HasPrefix(told, takenBegin) {
+			s.Status.Message = told // nothing has changed until the name is free
+		} else {
+			s.Status.Message = "its runs are being made"
+		}
 		return nil
 	})
 }
@@ -172,9 +197,30 @@ func (r *sweepReconciler) run(sweep *api.BenchmarkSweep, t plan.Trial) (*api.Ben
 	return run, nil
 }
 
-// untouched says that nothing has been done for the run yet: it can be changed, or taken away, without a trace.
+// untouched says that nothing has been measured for the run, and that no Allocation has it: it can be changed, or taken away, without
+// a trace.
 func untouched(run *api.BenchmarkRun) bool {
-	return run.Status.Phase == api.RunPending && run.Status.AllocationRef == nil && run.DeletionTimestamp == nil && !run.Spec.Cancel
+	ref := run.Status.AllocationRef
+	bound := ref != nil && ref.Attempt == int32(len(run.Status.Attempts))
+	return run.Status.Phase == api.RunPending && !bound && run.DeletionTimestamp == nil && !run.Spec.Cancel && !begun(run)
+}
+
+// begun says whether anything was measured for the run, or has failed: an attempt that never came to its turn tells of nothing.
+func begun(run *api.BenchmarkRun) bool {
+	return run.Status.Phase.Terminal() || slices.ContainsFunc(run.Status.Attempts, func(a api.Attempt) bool {
+		return a.Outcome != nil && a.Outcome.Reason != node.ReasonNotStarted || slices.ContainsFunc(a.Phases, func(t api.PhaseTime) bool { return t.Phase == api.RunMonitoring })
+	})
+}
+
+// stays says that a run is to stay just as it is, when its trial would now be made as updated.
+func stays(old, updated *api.BenchmarkRun) bool {
+	switch {
+	case goes(old) || leavesOut(old):
+		return false
+	case begun(old) || sameTrial(old, updated):
+		return true
+	}
+	return !untouched(old) && sameJSON(old.Spec, updated.Spec)
 }
 
 func sameTrial(old, updated *api.BenchmarkRun) bool {
@@ -188,48 +234,69 @@ func sameJSON(a, b any) bool {
 	return err1 == nil && err2 == nil && string(x) == string(y)
 }
 
-// keep writes runs: new ones, and those that have not begun anew. It returns for how many another run has the name.
-func (r *sweepReconciler) keep(ctx context.Context, sweep *api.BenchmarkSweep, runs []*api.BenchmarkRun) (missed int, err error) {
+// keep writes runs: new ones, and those that have not begun anew. It returns the names that something else has, and whether
+// runs that are to be made anew have to be gone first.
+func (r *sweepReconciler) keep(ctx context.Context, sweep *api.BenchmarkSweep, runs []*api.BenchmarkRun) (taken []string, going bool, err error) {
 	if len(runs) == 0 {
-		return 0, nil
+		return nil, false, nil
 	}
 	err = r.store.Update(ctx, func(tx *store.Tx) error {
-		missed = 0
+		taken, going = nil, false
 		for _, run := range runs {
-			obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
-			if apierrors.IsNotFound(err) {
-				if err := tx.Create(run); err != nil {
-					return err
-				}
-				continue
-			}
+			old, err := find(tx, sweep, run)
 			if err != nil {
 				return err
 			}
-			old, ok := obj.(*api.BenchmarkRun)
-			if !ok || !metav1.IsControlledBy(old, sweep) || old.Labels[api.LabelTrial] != run.Labels[api.LabelTrial] {
-				missed++
-				if err := changeSweep(tx, sweep.Namespace, sweep.Name, sweep.UID, nameTaken(run.Name)); err != nil {
-					return err
-				}
-				continue
+			switch {
+			case old == nil:
+				err = tx.Create(run)
+			case !metav1.IsControlledBy(old, sweep) || old.Labels[api.LabelTrial] != run.Labels[api.LabelTrial]:
+				taken = append(taken, run.Name)
+			case goes(old):
+				going = true
+			case untouched(old):
+				old.Spec, old.Labels, old.Annotations = run.Spec, run.Labels, run.Annotations
+				err = tx.Put(old)
+			case begun(old) || old.DeletionTimestamp != nil || old.Spec.Cancel: // meanwhile: it stays as it is
+			case !sameJSON(old.Spec, run.Spec): // it waits for its turn as it was: it goes, and is made anew
+				going = true
+				err = leaveOut(tx, old)
+			case leavesOut(old): // it is wanted again, and waits for its turn still
+				delete(old.Annotations, api.AnnotationLeftOut)
+				err = tx.Put(old)
 			}
-			if !untouched(old) {
-				continue // bound meanwhile: it stays as it is
-			}
-			old.Spec, old.Labels, old.Annotations = run.Spec, run.Labels, run.Annotations
-			if err := tx.Put(old); err != nil {
+			if err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return missed, err
+	return taken, going, err
 }
+
+// find looks for the run that has a new one's name. Where that is another trial of the same sweep, such as one of a parameter that was
+// varied before and ends in the same field, the new one gets a name that tells them apart.
+func find(tx *store.Tx, sweep *api.BenchmarkSweep, run *api.BenchmarkRun) (*api.BenchmarkRun, error) {
+	for {
+		obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
+		old, ok := obj.(*api.BenchmarkRun)
+		if err != nil || !ok {
+			return nil, ignoreGone(err)
+		}
+		distinct := plan.DistinctName(run.Name, run.Labels[api.LabelTrial])
+		if !metav1.IsControlledBy(old, sweep) || old.Labels[api.LabelTrial] == run.Labels[api.LabelTrial] || run.Name == distinct {
+			return old, nil
+		}
+		run.Name = distinct
+	}
+}
+
+// takenBegin begins what is told of a name that is taken.
+const takenBegin = "a run with the name "
 
 func nameTaken(name string) func(*store.Tx, *api.BenchmarkSweep) error {
 	return func(tx *store.Tx, s *api.BenchmarkSweep) error {
-		message := fmt.Sprintf("a run %s is there already that is not of this sweep: delete it", name)
+		message := fmt.Sprintf(takenBegin+"%s is there already that is not of this sweep: delete it", name)
 		if s.Status.Message == message {
 			return nil
 		}
@@ -238,14 +305,24 @@ func nameTaken(name string) func(*store.Tx, *api.BenchmarkSweep) error {
 	}
 }
 
-// drop takes runs away that have not begun. What has begun stays, whatever the sweep now says.
-func (r *sweepReconciler) drop(ctx context.Context, runs map[string]*api.BenchmarkRun) error {
+// drop takes runs away that have not begun. Those that wait for their turn in an Allocation see to it themselves: the lead may have come
+// to them meanwhile. What has begun stays, whatever the sweep now says.
+func (r *sweepReconciler) drop(ctx context.Context, runs []*api.BenchmarkRun) error {
+	if len(runs) == 0 {
+		return nil
+	}
 	return r.store.Update(ctx, func(tx *store.Tx) error {
 		for _, run := range runs {
 			obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
 			stored, ok := obj.(*api.BenchmarkRun)
-			if err != nil || !ok || !untouched(stored) {
+			if err != nil || !ok || begun(stored) || stored.DeletionTimestamp != nil {
 				if err = ignoreGone(err); err != nil {
+					return err
+				}
+				continue
+			}
+			if !untouched(stored) {
+				if err := leaveOut(tx, stored); err != nil {
 					return err
 				}
 				continue
@@ -262,6 +339,18 @@ func (r *sweepReconciler) drop(ctx context.Context, runs map[string]*api.Benchma
 	})
 }
 
+// leaveOut asks a run that waits for its turn to go.
+func leaveOut(tx *store.Tx, run *api.BenchmarkRun) error {
+	metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationLeftOut, "true")
+	return tx.Put(run)
+}
+
+// leavesOut says that its sweep has the run no more: it goes if it has not begun.
+func leavesOut(run *api.BenchmarkRun) bool {
+	_, is := run.Annotations[api.AnnotationLeftOut]
+	return is && !run.Status.Phase.Terminal() && run.DeletionTimestamp == nil
+}
+
 // recount counts the runs that there now are, in the transaction that says that all of them are made.
 func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep) error {
 	return r.store.Update(ctx, func(tx *store.Tx) error {
@@ -274,6 +363,7 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 				return nil // changed again: its change wakes this sweep
 			}
 			st := &s.Status
+			before := st.Total
 			st.Total, st.Succeeded, st.Failed, st.Cancelled = 0, 0, 0, 0
 			if gone := st.Released; gone != nil {
 				st.Succeeded, st.Failed, st.Cancelled = gone.Succeeded, gone.Failed, gone.Cancelled
@@ -281,11 +371,14 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 			}
 			st.FailedPoints, st.StoppedPoints = nil, nil // looked at anew: there may be further repeats, or another policy
 			for _, obj := range owned {
-				if run, ok := obj.(*api.BenchmarkRun); ok && !released(run) {
+				if run, ok := obj.(*api.BenchmarkRun); ok && !released(run) && !(goes(run) && run.Status.Phase.Terminal()) {
 					st.Total++
 					count(st, run.Status.Phase)
 					countPoint(s, run)
 				}
+			}
+			if st.Total != before {
+				unreport(st)
 			}
 			if s.Spec.Strategy == api.StrategySearch {
 				st.Limits = nil // asked anew of what was measured
@@ -389,6 +482,9 @@ func (r *sweepReconciler) search(ctx context.Context, sweep *api.BenchmarkSweep)
 		if most := sweep.Spec.Limits.Trials; run != nil && most > 0 && int(sweep.Status.Total)+len(made) >= int(most) {
 			run, found.Done, found.Why = nil, true, fmt.Sprintf("limits.trials (%d) were made", most)
 		}
+		if failed := sweep.Status.FailedPoints[plan.Digest(values)]; run != nil && sweep.Spec.FailurePolicy.Action == api.FailureStopPoint && failed >= sweep.Spec.FailurePolicy.After {
+			run, found.Done, found.Why = nil, true, fmt.Sprintf("%d runs have failed (failurePolicy): see why, then raise failurePolicy.after to go on", failed)
+		}
 		limits[i] = found
 		if run != nil {
 			made = append(made, run)
@@ -409,12 +505,15 @@ func (r *sweepReconciler) keepProbes(ctx context.Context, sweep *api.BenchmarkSw
 		}
 		told, taken := s.Status.Message, ""
 		for _, run := range made {
-			err := tx.Create(run)
-			if apierrors.IsAlreadyExists(err) {
+			old, err := find(tx, sweep, run)
+			if err != nil {
+				return err
+			}
+			if old != nil {
 				taken, res.after = run.Name, nameRetry
 				continue
 			}
-			if err != nil {
+			if err := tx.Create(run); err != nil {
 				return err
 			}
 			s.Status.Total++
@@ -443,7 +542,7 @@ func limitText(s *api.SearchSpec, l *api.FoundLimit) string {
 	if l.Passed != nil {
 		text = strconv.FormatFloat(*l.Passed, 'g', -1, 64)
 	}
-	return fmt.Sprintf("highest %s that meets the objective: %s (%s)", s.Path, text, l.Why)
+	return fmt.Sprintf("highest %s that meets the objective%s: %s (%s)", s.Path, report.Where(l.Values), text, l.Why)
 }
 
 // probe says what is known at a point, and makes the run that is tried next.

@@ -9,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/store"
 )
@@ -180,6 +182,24 @@ func TestSweepThatChanges(t *testing.T) {
 	}
 }
 
+// The results of a sweep that loses its last runs are written once more, though no further run ends.
+func TestResultsOfASweepThatLosesItsLastRuns(t *testing.T) {
+	t.Parallel()
+	b := newSweepBench(t, nil)
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, nil)
+	if err := updateSweep(t.Context(), b.store, b.sweep(), func(_ *store.Tx, s *api.BenchmarkSweep) error {
+		s.Status.Reported = s.Status.Ended()
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{1.0} })
+	if st, _ := b.step(); st.Phase != api.SweepCompleted || st.Reported == st.Ended() {
+		t.Errorf("%s, the results of %d of %d runs are taken for the last ones", st.Phase, st.Reported, st.Ended())
+	}
+}
+
 // Runs that retention let go are measured no more, whatever the sweep's spec becomes: what is finished stays so, and is counted.
 func TestSweepThatChangesAfterItsRunsWent(t *testing.T) {
 	t.Parallel()
@@ -253,6 +273,128 @@ func TestSweepWhoseNameIsTaken(t *testing.T) {
 	}
 	if st, _ := b.step(); st.Total != 4 || st.Phase != api.SweepActive {
 		t.Errorf("once it has gone: %+v", st)
+	}
+}
+
+// A name that is taken is told once, and changes nothing until it is tried again: what changed the sweep would wake its reconciler at once.
+func TestSweepWhoseNameIsTakenComesToRest(t *testing.T) {
+	t.Parallel()
+	b := newSweepBench(t, nil)
+	for _, name := range []string{"grid-clientspernode1", "grid-clientspernode3"} {
+		other := validRun()
+		other.Namespace, other.Name, other.UID = "default", name, ""
+		b.create(other)
+	}
+	b.step()
+	version := b.sweep().ResourceVersion
+	if _, after := b.step(); after != nameRetry || b.sweep().ResourceVersion != version {
+		t.Errorf("the second look changed the sweep (version %s, then %s), again after %s", version, b.sweep().ResourceVersion, after)
+	}
+}
+
+// A parameter that is exchanged for one whose field has the same name makes other trials, whatever has been measured of the first.
+func TestSweepWhoseParameterIsExchanged(t *testing.T) {
+	t.Parallel()
+	b := newSweepBench(t, func(s *api.BenchmarkSweepSpec) {
+		s.Parameters = []api.ParameterSpec{{Path: "workload.prompts.tokens", Values: []any{16.0, 32.0}}}
+	})
+	b.step()
+	b.end("grid-tokens16", api.RunCompleted, nil)
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Path = "workload.output.tokens" })
+	st, after := b.step()
+	if st.Total != 3 || st.Phase != api.SweepActive || after != 0 {
+		t.Errorf("after the change: %+v, again after %s", st, after)
+	}
+	if run := b.run("grid-tokens32"); run.Spec.Workload.Output.Tokens != 32 {
+		t.Errorf("the name of a run that went is not used again: %s", b.names())
+	}
+	if names := b.names(); len(strings.Fields(names)) != 3 || !strings.Contains(names, " tokens16-") {
+		t.Errorf("runs: %s", names)
+	}
+	before := b.names()
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Priority = 1 })
+	if st, _ := b.step(); st.Total != 3 || b.names() != before {
+		t.Errorf("after another change: %+v, runs %s", st, b.names())
+	}
+}
+
+// Runs that wait for their turn in an Allocation have not begun: those that the sweep has no more go, and are counted no more.
+func TestSweepThatLosesRunsInAnAllocation(t *testing.T) {
+	t.Parallel()
+	b := newSweepBench(t, nil)
+	b.step()
+	for i, phases := range [][]api.RunPhase{{api.RunDeploying, api.RunMonitoring, api.RunExecuting}, {api.RunDeploying}, {api.RunDeploying}} {
+		run := b.run(fmt.Sprintf("grid-clientspernode%d", 1+i))
+		run.Status.Phase = phases[len(phases)-1]
+		for _, phase := range phases {
+			run.Status.Attempts[0].Phases = append(run.Status.Attempts[0].Phases, api.PhaseTime{Phase: phase})
+		}
+		run.Status.AllocationRef = &api.AllocationRef{Name: "grid-a1", UID: "a1", Attempt: 1, Order: int32(i) + 1}
+		if err := b.store.PutStatus(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One that came back from an Allocation that ended before its turn.
+	back := b.run("grid-clientspernode4")
+	back.Status.AllocationRef = &api.AllocationRef{Name: "grid-a0", UID: "a0", Attempt: 1, Order: 4}
+	back.Status.Attempts = []api.Attempt{{Number: 1, Outcome: &api.Outcome{Result: api.ResultFailed, Reason: node.ReasonNotStarted}}, {Number: 2}}
+	if err := b.store.PutStatus(t.Context(), back); err != nil {
+		t.Fatal(err)
+	}
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{3.0, 5.0} })
+	if st, _ := b.step(); st.Total != 4 || b.names() != "clientspernode1 clientspernode2 clientspernode3 clientspernode5" {
+		t.Errorf("after the change: %+v, runs %s", st, b.names())
+	}
+	for i, leaves := range []bool{false, true, false} { // under way, has to go, stays
+		if run := b.run(fmt.Sprintf("grid-clientspernode%d", 1+i)); leavesOut(run) != leaves {
+			t.Errorf("%s leaves: %t", run.Name, !leaves)
+		}
+	}
+	r := &runReconciler{store: b.store}
+	for range 5 {
+		run := b.run("grid-clientspernode2")
+		pass := &runPass{runReconciler: r, ctx: t.Context(), run: run, before: run.Status.Phase}
+		if leave, err := pass.leaves(); err != nil || leave {
+			if _, lerr := pass.leave(); err != nil || lerr != nil {
+				t.Fatal(err, lerr)
+			}
+		} else if run.Status.Phase == api.RunTearingDown {
+			outcome := *pass.attempt().Outcome
+			run.Status.Outcome, run.Status.Phase = &outcome, api.RunCancelled
+		} else {
+			break
+		}
+		if err := pass.write(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if run := b.run("grid-clientspernode2"); run.DeletionTimestamp == nil {
+		t.Errorf("the run stays: %+v", run.Status)
+	}
+	if st := b.sweep().Status; st.Total != 3 || st.Ended() != 0 {
+		t.Errorf("once it has gone: %+v", st)
+	}
+	// With another template, one that waits for its turn goes, and is made anew.
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Template.Spec.Workload.Duration.Duration = 7 * time.Second })
+	if _, after := b.step(); after == 0 || !leavesOut(b.run("grid-clientspernode3")) {
+		t.Error("a run that waits for its turn keeps the old template")
+	}
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Template.Spec.Workload.Duration = validRun().Spec.Workload.Duration })
+	if b.step(); leavesOut(b.run("grid-clientspernode3")) {
+		t.Error("a run that is wanted as it is goes")
+	}
+	// Wanted again while it goes: it is made anew after that.
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{2.0, 3.0, 5.0} })
+	if _, after := b.step(); after == 0 {
+		t.Error("a run that is on its way out was taken for the one that is wanted")
+	}
+	run := b.run("grid-clientspernode2")
+	run.Finalizers = nil
+	if err := b.store.Put(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if st, after := b.step(); after != 0 || st.Total != 4 || b.run("grid-clientspernode2").Status.Phase != api.RunPending {
+		t.Errorf("made anew: %+v, again after %s", st, after)
 	}
 }
 
@@ -368,6 +510,27 @@ func searchBench(t *testing.T, change func(*api.BenchmarkSweepSpec)) *sweepBench
 	return b
 }
 
+// A point of which enough runs have failed is searched no further.
+func TestSearchStopsAPoint(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, func(s *api.BenchmarkSweepSpec) {
+		s.FailurePolicy = api.FailurePolicySpec{Action: api.FailureStopPoint, After: 1}
+	})
+	good := 1.0
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.end("grid-clientspernode2", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.end("grid-clientspernode4", api.RunFailed, nil)
+	if _, err := b.r.reconcile(t.Context(), gridKey); err != nil && !apierrors.IsConflict(err) { // it has just noted the point
+		t.Fatal(err)
+	}
+	if st, _ := b.step(); st.Total != 3 || st.Phase != api.SweepCompleted || *st.Limits[0].Passed != 2 || !strings.Contains(st.Limits[0].Why, "failurePolicy") {
+		t.Errorf("after a failure: %+v", st)
+	}
+}
+
 func TestSearchMakesNoMoreRunsThanItsLimit(t *testing.T) {
 	t.Parallel()
 	b := searchBench(t, func(s *api.BenchmarkSweepSpec) { s.Limits.Trials = 2 })
@@ -425,5 +588,38 @@ func TestResultsOfASearchWaitForWhatItFinds(t *testing.T) {
 	}
 	if st, _ := b.step(); st.Phase != api.SweepCompleted || !api.Live(b.sweep()) {
 		t.Errorf("nothing wakes the results of what was found: %+v", st)
+	}
+}
+
+// Node-hours of jobs that are under way are those of their own nodes, which may be what the sweep varies.
+func TestNodeHoursOfJobsUnderWay(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	five, one, none := int32(5), int32(1), int32(0)
+	run := validRun()
+	run.Spec.Nodes = api.NodesSpec{Servers: api.RoleSpec{Count: &five}, Clients: api.RoleSpec{Count: &one}, Monitors: api.RoleSpec{Count: &none}}
+	api.SetDefaults(run)
+	a := NewAllocation(run, "grid-a1")
+	a.UID = "a1"
+	a.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(&metav1.ObjectMeta{UID: "grid"}, api.GroupVersion.WithKind(api.KindBenchmarkSweep))}
+	a.Status.Job = &api.JobStatus{StartTime: &metav1.Time{Time: now.Add(-time.Hour)}}
+	r := newRoster()
+	r.allocation(a, false)
+	sweep := &api.BenchmarkSweep{}
+	sweep.Spec.Template.Spec = validRun().Spec
+	for limit, want := range map[float64]string{5.9: "NodeHours", 6.1: ""} {
+		sweep.Spec.Limits.NodeHours = limit
+		if reason, message, _ := stopReason(sweep, []rosterAllocation{r.sweeps["grid"]["a1"]}, now); reason != want {
+			t.Errorf("with 6 of %v node-hours spent: %q %s", limit, reason, message)
+		}
+	}
+}
+
+func TestLimitTextNamesThePoint(t *testing.T) {
+	t.Parallel()
+	passed := 16.0
+	got := limitText(&api.SearchSpec{Path: "workload.load.rate"}, &api.FoundLimit{Values: api.Values{"workload.output.tokens": 64.0}, Passed: &passed, Why: "found"})
+	if want := "highest workload.load.rate that meets the objective (at tokens=64): 16 (found)"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

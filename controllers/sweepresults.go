@@ -105,7 +105,7 @@ func (r *sweepReporter) write(ctx context.Context, sweep *api.BenchmarkSweep, kn
 	var trials []report.Trial
 	for _, obj := range owned {
 		run, ok := obj.(*api.BenchmarkRun)
-		if !ok {
+		if !ok || goes(run) {
 			continue
 		}
 		t, err := report.TrialOf(run, known)

@@ -38,11 +38,35 @@ func ended(tx *store.Tx, run *api.BenchmarkRun) error {
 	if ref == nil || ref.Kind != api.KindBenchmarkSweep {
 		return nil
 	}
+	if goes(run) {
+		if _, err := tx.Delete(api.KindBenchmarkRun, run.Namespace, run.Name, string(run.UID)); err != nil {
+			return err
+		}
+		return changeSweep(tx, run.Namespace, ref.Name, ref.UID, func(tx *store.Tx, s *api.BenchmarkSweep) error {
+			s.Status.Total--
+			unreport(&s.Status)
+			return settle(tx, s)
+		})
+	}
 	return changeSweep(tx, run.Namespace, ref.Name, ref.UID, func(tx *store.Tx, s *api.BenchmarkSweep) error {
 		count(&s.Status, run.Status.Phase)
 		countPoint(s, run)
 		return settle(tx, s)
 	})
+}
+
+// unreport has the results written once more: they tell of runs that there are no more. Where retention let runs go, they have more
+// than could be computed again.
+func unreport(st *api.BenchmarkSweepStatus) {
+	if st.Released == nil {
+		st.Reported = 0
+	}
+}
+
+// goes says that the run is on its way out, for its sweep had it no more before its turn came.
+func goes(run *api.BenchmarkRun) bool {
+	n := len(run.Status.Attempts)
+	return n > 0 && run.Status.Attempts[n-1].Outcome != nil && run.Status.Attempts[n-1].Outcome.Reason == reasonLeftOut
 }
 
 // countPoint counts a failed run of a point, where enough of them end the point.

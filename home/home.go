@@ -267,5 +267,8 @@ func startOf(pid int) (uint64, error) {
 		return 0, err
 	}
 	stat, err := proc.Stat()
+	if err == nil && stat.State == "Z" && stat.NumThreads <= 1 {
+		err = fmt.Errorf("process %d has ended, and waits for its parent to see it", pid)
+	}
 	return stat.Starttime, err
 }

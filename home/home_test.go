@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -198,6 +199,31 @@ func TestAReplacedOwnerLeavesTheHomeAlone(t *testing.T) {
 			t.Errorf("%s: the release wrote (%v):\n%s", name, err, cmp.Diff(want, got))
 		}
 	}
+}
+
+// In a container whose first process waits for no child, a control plane that was killed is never taken from the list of processes.
+func TestAProcessThatNobodyWaitsForIsDead(t *testing.T) {
+	child := exec.Command("sleep", "100")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	o, err := self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.PID = child.Process.Pid
+	if o.Start, err = startOf(o.PID); err != nil || !o.Alive() {
+		t.Fatalf("a child that runs counts as dead (%v)", err)
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); o.Alive(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a child that was killed counts as alive until it is waited for")
+		}
+	}
+	_ = child.Wait() // killed
 }
 
 func TestTheDeadAreKnown(t *testing.T) {

@@ -154,6 +154,9 @@ func RunName(s *api.BenchmarkSweep, t Trial) string {
 	return fit(fit(s.Name, name+digest), "") // the tail tells more than the middle
 }
 
+// DistinctName is a run's name with what tells its trial from all others of its sweep.
+func DistinctName(name, id string) string { return fit(strings.TrimSuffix(name, "-"+id), "-"+id) }
+
 // fit shortens what comes before the suffix, so that both are a name.
 func fit(name, suffix string) string {
 	if over := len(name) + len(suffix) - maxName; over > 0 {

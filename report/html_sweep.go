@@ -207,7 +207,7 @@ func (r *SweepResult) putScaling(p *page) {
 	}
 	p.put("scaling", "Scaling", block{Table: t})
 	if d := r.Drift; d != nil {
-		p.put("drift", "Drift", block{List: []string{fmt.Sprintf("Control runs: throughput moved by %+.1f %%, TTFT p50 by %+.1f %% from first to last (%s).", 100*d.Throughput, 100*d.TTFT, plural(len(d.Runs), "run"))}})
+		p.put("drift", "Drift", block{List: []string{fmt.Sprintf("Control runs: throughput moved by %+.1f %% from first to last (%s), TTFT p50: %s.", 100*d.Throughput, plural(len(d.Runs), "run"), d.ttft())}})
 	}
 }
 

@@ -213,9 +213,9 @@ type BestPoint struct {
 // ControlDrift says how the control run moved from first to last.
 type ControlDrift struct {
 	Runs []string `json:"runs"`
-	// Throughput and TTFT of the last one less the first one, as a share of the first.
-	Throughput float64 `json:"throughput"`
-	TTFT       float64 `json:"ttft"`
+	// Throughput and TTFT of the last one less the first one, as a share of the first. Nil where one of them had too few requests to tell.
+	Throughput float64  `json:"throughput"`
+	TTFT       *float64 `json:"ttft"`
 }
 
 // Sweep brings the trials of a sweep together. The same trials give the same result, in whatever order they come.
@@ -460,8 +460,20 @@ func driftOf(trials []Trial) *ControlDrift {
 		}
 		return (b - a) / a
 	}
-	d.Throughput, d.TTFT = share(first.OutputTokenThroughput, last.OutputTokenThroughput), share(first.TTFTP50, last.TTFTP50)
+	d.Throughput = share(first.OutputTokenThroughput, last.OutputTokenThroughput)
+	if first.TTFTP50 > 0 && last.TTFTP50 > 0 {
+		ttft := share(first.TTFTP50, last.TTFTP50)
+		d.TTFT = &ttft
+	}
 	return d
+}
+
+// ttft says how TTFT moved, as far as that can be told.
+func (d *ControlDrift) ttft() string {
+	if d.TTFT == nil {
+		return "cannot be told: too few requests"
+	}
+	return fmt.Sprintf("%+.1f %%", 100**d.TTFT)
 }
 
 // shortName is the last part of a path, or the whole of it where one of the others has the same last part.

@@ -361,7 +361,7 @@ func (r *SweepResult) writeFindings(p func(string, ...any)) {
 		p("")
 	}
 	if r.Drift != nil {
-		p("Control runs: throughput moved by %+.1f %%, TTFT p50 by %+.1f %% from first to last (%d runs).\n", 100*r.Drift.Throughput, 100*r.Drift.TTFT, len(r.Drift.Runs))
+		p("Control runs: throughput moved by %+.1f %% from first to last (%d runs), TTFT p50: %s.\n", 100*r.Drift.Throughput, len(r.Drift.Runs), r.Drift.ttft())
 	}
 }
 

@@ -342,7 +342,7 @@ func (r *SweepResult) guide(s *api.BenchmarkSweep) []Piece {
 	if d := r.Drift; d != nil && math.Abs(d.Throughput) > 0.05 {
 		pieces = append(pieces, Piece{
 			Kind: "Drift", Text: fmt.Sprintf("the control run changed by %+.1f %% in throughput from first to last: the machine was not the same throughout, so compare neighbours in time alone", 100*d.Throughput),
-			Evidence: []string{fmt.Sprintf("%s to %s: TTFT p50 %+.1f %%", d.Runs[0], d.Runs[len(d.Runs)-1], 100*d.TTFT)},
+			Evidence: []string{fmt.Sprintf("%s to %s: TTFT p50 %s", d.Runs[0], d.Runs[len(d.Runs)-1], d.ttft())},
 		})
 	}
 	return fewOfAKind(pieces)

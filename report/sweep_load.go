@@ -16,19 +16,8 @@ func (r *SweepResult) alongLoad(axis *Axis, l along, loads []string) []Piece {
 	alone := !slices.ContainsFunc(axis.With, func(w string) bool {
 		return !slices.Contains(loads, w) && w != loadBound && w != clientNodes
 	}) // else more than the load changes
-	for n := 1; alone && n < len(l.points); n++ {
-		a, b := l.points[n-1], l.points[n]
-		more := value(b)/value(a) - 1
-		gain := r.Points[b].metric("outputTokenThroughput")/r.Points[a].metric("outputTokenThroughput") - 1
-		latency := r.Points[b].metric("e2eP50")/r.Points[a].metric("e2eP50") - 1
-		if gain < flat*more && latency > dear {
-			pieces = append(pieces, Piece{
-				Kind:     "StopsPaying",
-				Text:     fmt.Sprintf("beyond %s = %v more load stops paying%s: %v brings %+.1f %% of throughput and %+.0f %% of latency", axis.field, value(a), Where(l.others), value(b), 100*gain, 100*latency),
-				Evidence: []string{r.evidence(a, "outputTokenThroughput", "e2eP50"), r.evidence(b, "outputTokenThroughput", "e2eP50")},
-			})
-			break
-		}
+	if alone {
+		pieces = r.stopsPaying(axis, l, value)
 	}
 	for _, i := range l.points {
 		if e := r.Points[i].metric("errorRate"); e > 1-goodShare {
@@ -54,6 +43,30 @@ func (r *SweepResult) alongLoad(axis *Axis, l along, loads []string) []Piece {
 		}
 	}
 	return pieces
+}
+
+// stopsPaying looks for the first load from which on more of it brings latency alone. Steps may be so small that none costs much by itself:
+// those that bring nothing are taken together.
+func (r *SweepResult) stopsPaying(axis *Axis, l along, value func(int) float64) []Piece {
+	growth := func(a, b int, metric string) float64 {
+		return r.Points[b].metric(metric)/r.Points[a].metric(metric) - 1
+	}
+	for n, a := range l.points {
+		for _, b := range l.points[n+1:] {
+			gain, latency := growth(a, b, "outputTokenThroughput"), growth(a, b, "e2eP50")
+			if !(gain < flat*(value(b)/value(a)-1)) {
+				break
+			}
+			if latency > dear {
+				return []Piece{{
+					Kind:     "StopsPaying",
+					Text:     fmt.Sprintf("beyond %s = %v more load stops paying%s: %v brings %+.1f %% of throughput and %+.0f %% of latency", axis.field, value(a), Where(l.others), value(b), 100*gain, 100*latency),
+					Evidence: []string{r.evidence(a, "outputTokenThroughput", "e2eP50"), r.evidence(b, "outputTokenThroughput", "e2eP50")},
+				}}
+			}
+		}
+	}
+	return nil
 }
 
 // cacheFull looks where the servers' KV cache is full.

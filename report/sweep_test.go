@@ -179,8 +179,13 @@ func TestGuidance(t *testing.T) {
 		trials []Trial
 		want   string
 	}{
-		"grows evenly":   {series([]float64{100, 200, 400}, []float64{1, 1, 1}, nil), ""},
-		"stops paying":   {series([]float64{100, 195, 200}, []float64{1, 1, 2}, nil), "StopsPaying"},
+		"grows evenly": {series([]float64{100, 200, 400}, []float64{1, 1, 1}, nil), ""},
+		"stops paying": {series([]float64{100, 195, 200}, []float64{1, 1, 2}, nil), "StopsPaying"},
+		"stops paying in small steps": {[]Trial{
+			aTrial(api.Values{clientsPath: 8.0}, 1, func(tr *Trial) { tr.Summary.OutputTokenThroughput, tr.Summary.E2EP50 = 100, 1 }),
+			aTrial(api.Values{clientsPath: 9.0}, 1, func(tr *Trial) { tr.Summary.OutputTokenThroughput, tr.Summary.E2EP50 = 100, 1.12 }),
+			aTrial(api.Values{clientsPath: 10.0}, 1, func(tr *Trial) { tr.Summary.OutputTokenThroughput, tr.Summary.E2EP50 = 101, 1.25 }),
+		}, "StopsPaying"},
 		"flat but quick": {series([]float64{100, 100, 100}, []float64{1, 1, 1}, nil), ""},
 		"errors":         {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) { tr.Summary.ErrorRate = 0.05 * float64(i) }), "Errors"},
 		"queues":         {series([]float64{100, 200}, []float64{1, 1}, func(i int, tr *Trial) { tr.Summary.QueueMean = 0.09 * float64(i) }), "ServerQueues"},
@@ -310,6 +315,25 @@ func TestTrialOfCountsNodesWithServers(t *testing.T) {
 		trial, err := TrialOf(run, nil)
 		if err != nil || trial.ServerNodes != tc.nodes || trial.GPUs != tc.gpus {
 			t.Errorf("%s: %d nodes with %d GPUs, want %d with %d (%v)", name, trial.ServerNodes, trial.GPUs, tc.nodes, tc.gpus, err)
+		}
+	}
+}
+
+// Of control runs with too few requests for a TTFT nobody says that it stayed the same.
+func TestDriftOfControlRuns(t *testing.T) {
+	control := func(repeat int, throughput, ttft float64) Trial {
+		return aTrial(api.Values{clientsPath: 1.0}, repeat, func(tr *Trial) {
+			tr.Control, tr.Summary.OutputTokenThroughput, tr.Summary.TTFTP50 = true, throughput, ttft
+			tr.Ended = time.Unix(int64(repeat), 0)
+		})
+	}
+	for name, tc := range map[string]struct {
+		first, last float64
+		want        string
+	}{"told": {0.1, 0.12, "+20.0 %"}, "too few at first": {0, 0.12, "cannot be told: too few requests"}, "too few at last": {0.1, 0, "cannot be told: too few requests"}} {
+		d := driftOf([]Trial{control(2, 110, tc.last), control(1, 100, tc.first)})
+		if d == nil || math.Abs(d.Throughput-0.1) > 1e-9 || d.ttft() != tc.want {
+			t.Errorf("%s: %+v", name, d)
 		}
 	}
 }

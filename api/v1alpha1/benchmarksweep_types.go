@@ -301,6 +301,8 @@ const (
 	AnnotationParameters = "benchd.dev/parameters"
 	// AnnotationPosition is a run's place in the order of its sweep.
 	AnnotationPosition = "benchd.dev/position"
+	// AnnotationLeftOut marks a run that its sweep has no more: it goes if its turn has not come.
+	AnnotationLeftOut = "benchd.dev/left-out"
 	// AnnotationCancelReason says why benchd itself cancelled a run, as `Reason: message`.
 	AnnotationCancelReason = "benchd.dev/cancel-reason"
 )

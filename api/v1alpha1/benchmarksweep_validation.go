@@ -2,9 +2,11 @@ package v1alpha1
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,6 +56,9 @@ func validateSweepSpec(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 	if c := s.Control; c != nil {
 		errs = append(errs, validateRange(int64(c.Every), 1, MaxSweepRuns, at.Child("control", "every"))...)
 		errs = append(errs, validateValues(c.Values, at.Child("control", "values"))...)
+		for _, path := range slices.Sorted(maps.Keys(c.Values)) {
+			errs = append(errs, s.validateOverlap(path, at.Child("control", "values"))...)
+		}
 		if s.Strategy == StrategySearch {
 			errs = append(errs, field.Forbidden(at.Child("control"), "a search has no control runs: leave it out"))
 		}
@@ -102,6 +107,7 @@ func validateParameters(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Duplicate(to.Child("path"), p.Path))
 		}
 		seen[p.Path] = true
+		errs = append(errs, s.validateOverlap(p.Path, to.Child("path"))...)
 		switch r := p.Range; {
 		case r == nil && len(p.Values) == 0:
 			errs = append(errs, field.Required(to.Child("values"), "give at least one value"))
@@ -116,6 +122,16 @@ func validateParameters(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 	return errs
 }
 
+// validateOverlap refuses a field that lies within one that a parameter sets: it would be chance which of the two is set last.
+func (s *BenchmarkSweepSpec) validateOverlap(path string, at *field.Path) field.ErrorList {
+	for _, p := range s.Parameters {
+		if strings.HasPrefix(path, p.Path+".") {
+			return field.ErrorList{field.Invalid(at, clip(path), fmt.Sprintf("lies within %s, which is varied too: vary one of the two", clip(p.Path)))}
+		}
+	}
+	return nil
+}
+
 func badPath(at *field.Path, path string) *field.Error {
 	return field.Invalid(at, clip(path), "use the dotted path of a field below a run's spec, such as workload.load.clientsPerNode")
 }
@@ -125,6 +141,8 @@ func validateValueRange(r *RangeSpec, at *field.Path) field.ErrorList {
 	switch {
 	case math.IsNaN(r.Min) || math.IsNaN(r.Max) || math.IsInf(r.Max-r.Min, 0) || r.Min > r.Max:
 		errs = append(errs, field.Invalid(at, fmt.Sprintf("%v to %v", r.Min, r.Max), "min has to be at most max"))
+	case r.Integer && math.Ceil(r.Min) > math.Floor(r.Max):
+		errs = append(errs, field.Invalid(at, fmt.Sprintf("%v to %v", r.Min, r.Max), "holds no whole number: widen it, or leave integer out"))
 	case r.Scale == ScaleLog && r.Min <= 0:
 		errs = append(errs, field.Invalid(at.Child("min"), r.Min, "a logarithmic scale begins above 0"))
 	}
@@ -136,6 +154,11 @@ func validateValues(values Values, at *field.Path) field.ErrorList {
 	for path := range values {
 		if !parameterPath.MatchString(path) {
 			errs = append(errs, badPath(at, path))
+		}
+		for other := range values {
+			if strings.HasPrefix(path, other+".") {
+				errs = append(errs, field.Invalid(at, clip(path), fmt.Sprintf("lies within %s, which has a value too: give one of the two", clip(other))))
+			}
 		}
 	}
 	return errs
@@ -153,6 +176,15 @@ func validateStrategy(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 	for i, v := range s.Exclude {
 		if len(v) == 0 {
 			errs = append(errs, field.Required(at.Child("exclude").Index(i), "would leave out every point: name at least one field and its value"))
+		}
+		if s.Strategy == StrategyList {
+			errs = append(errs, field.Forbidden(at.Child("exclude").Index(i), "strategy list has the points of include alone: leave out of them what is not wanted"))
+			continue
+		}
+		for _, path := range slices.Sorted(maps.Keys(v)) {
+			if !slices.ContainsFunc(s.Parameters, func(p ParameterSpec) bool { return p.Path == path }) {
+				errs = append(errs, field.Invalid(at.Child("exclude").Index(i), clip(path), "is the path of no parameter, so that nothing would be left out: write it as in parameters"))
+			}
 		}
 	}
 	if s.Strategy != StrategySearch && s.Search != nil {
@@ -202,7 +234,11 @@ func validateStrategy(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 	if s.Strategy == StrategySearch && s.Search != nil {
 		total *= int(max(1, min(s.Search.MaxTrials, MaxSweepRuns)))
 	}
-	if total *= int(max(1, min(s.Repeats, MaxSweepRuns))); total > MaxSweepRuns {
+	total *= int(max(1, min(s.Repeats, MaxSweepRuns)))
+	if c := s.Control; c != nil && c.Every > 0 {
+		total += (total + int(c.Every) - 1) / int(c.Every)
+	}
+	if total > MaxSweepRuns {
 		errs = append(errs, field.Invalid(at.Child("parameters"), total, fmt.Sprintf("are more than %d runs: leave values out, or make several sweeps", MaxSweepRuns)))
 	}
 	return errs
@@ -218,7 +254,11 @@ func validateSearch(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 	if !parameterPath.MatchString(l.Path) {
 		errs = append(errs, badPath(to.Child("path"), l.Path))
 	}
+	errs = append(errs, s.validateOverlap(l.Path, to.Child("path"))...)
 	for i, p := range s.Parameters {
+		if strings.HasPrefix(p.Path, l.Path+".") {
+			errs = append(errs, field.Invalid(at.Child("parameters").Index(i).Child("path"), clip(p.Path), "lies within search.path: vary one of the two"))
+		}
 		if p.Path == l.Path {
 			errs = append(errs, field.Duplicate(at.Child("parameters").Index(i).Child("path"), p.Path))
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -97,6 +98,9 @@ func admitSweep(s *api.BenchmarkSweep, find lookup) field.ErrorList {
 	if slices.ContainsFunc(api.Validate(s), func(e *field.Error) bool { return strings.HasPrefix(e.Field, "spec") }) {
 		return nil // told by its shape: there is no saying which runs it would make
 	}
+	if len(s.Spec.Exclude) > 0 && len(plan.Points(&s.Spec)) == 0 {
+		return field.ErrorList{field.Invalid(field.NewPath("spec", "exclude"), field.OmitValueType{}, "leaves out every point: nothing would be measured")}
+	}
 	var all field.ErrorList
 	seen := map[string]bool{}
 	for _, p := range plan.Sample(&s.Spec) {
@@ -111,8 +115,13 @@ func admitSweep(s *api.BenchmarkSweep, find lookup) field.ErrorList {
 				errs = append(errs, field.Invalid(field.NewPath("spec."+path), value, "is taken for a field that is not given, and the default used: leave it out"))
 			}
 		}
+		for i, e := range errs {
+			errs[i] = inSweep(s, p, e)
+		}
+		if need, most := run.Spec.Workload.Warmup.Duration+run.Spec.Workload.Duration.Duration, s.Spec.Sharing.MaxTime.Duration; s.Spec.Template.Spec.Slurm.TimeLimit == "" && need > most {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "sharing", "maxTime"), most.String(), fmt.Sprintf("is shorter than warm-up and duration of a run together (%s): raise it", need)))
+		}
 		for _, e := range errs {
-			e = inSweep(s, p, e)
 			if key := e.Error(); !seen[key] {
 				seen[key] = true
 				all = append(all, e)
@@ -148,27 +157,52 @@ func badPoint(s *api.BenchmarkSweep, point plan.Trial, err error) *field.Error {
 				return field.Invalid(at.Child("parameters").Index(i).Child(last), field.OmitValueType{}, detail)
 			}
 		}
-		return field.Invalid(at, field.OmitValueType{}, fmt.Sprintf("%s = %v: %s", path, value, strings.TrimPrefix(detail, fmt.Sprintf("%s = %v: ", path, value))))
+		return field.Invalid(placeOf(s, path, value), field.OmitValueType{}, fmt.Sprintf("%s = %v: %s", path, value, strings.TrimPrefix(detail, fmt.Sprintf("%s = %v: ", path, value))))
 	}
 	return field.Invalid(field.NewPath("spec", "parameters"), field.OmitValueType{}, err.Error())
+}
+
+// placeOf says where a value stands that is of no parameter.
+func placeOf(s *api.BenchmarkSweep, path string, value any) *field.Path {
+	at := field.NewPath("spec")
+	if l := s.Spec.Search; l != nil && l.Path == path {
+		return at.Child("search", "path")
+	}
+	for i, v := range s.Spec.Include {
+		if own, has := v[path]; has && reflect.DeepEqual(own, value) {
+			return at.Child("include").Index(i)
+		}
+	}
+	if c := s.Spec.Control; c != nil {
+		if _, has := c.Values[path]; has {
+			return at.Child("control", "values")
+		}
+	}
+	return at
 }
 
 // inSweep tells an error of a run as one of its sweep: at the values of the parameter that set the field, or in the template.
 func inSweep(s *api.BenchmarkSweep, point plan.Trial, e *field.Error) *field.Error {
 	told := *e
 	for i, p := range s.Spec.Parameters {
-		if path := "spec." + p.Path; e.Field == path || strings.HasPrefix(e.Field, path+".") || strings.HasPrefix(e.Field, path+"[") || strings.ReplaceAll(strings.ReplaceAll(e.Field, "[", "."), "]", "") == path {
+		value := point.Values[p.Path]
+		if path := "spec." + p.Path; (e.Field == path || strings.HasPrefix(e.Field, path+".") || strings.HasPrefix(e.Field, path+"[") || strings.ReplaceAll(strings.ReplaceAll(e.Field, "[", "."), "]", "") == path) &&
+			(p.Range != nil || hasValue(p.Values, value)) {
 			told.Field = fmt.Sprintf("spec.parameters[%d].values", i)
-			told.Detail = fmt.Sprintf("%s = %v: %s", p.Path, point.Values[p.Path], e.Detail)
+			told.Detail = fmt.Sprintf("%s = %v: %s", p.Path, value, e.Detail)
 			return &told
 		}
 	}
 	if value, swept := point.Values[strings.TrimPrefix(e.Field, "spec.")]; swept {
-		told.Field, told.Detail = "spec", fmt.Sprintf("%s = %v: %s", strings.TrimPrefix(e.Field, "spec."), value, e.Detail)
+		told.Field, told.Detail = placeOf(s, strings.TrimPrefix(e.Field, "spec."), value).String(), fmt.Sprintf("%s = %v: %s", strings.TrimPrefix(e.Field, "spec."), value, e.Detail)
 		return &told
 	}
 	told.Field = "spec.template." + e.Field
 	return &told
+}
+
+func hasValue(values []any, value any) bool {
+	return slices.ContainsFunc(values, func(v any) bool { return reflect.DeepEqual(v, value) })
 }
 
 // admitFiles is the admission of files.

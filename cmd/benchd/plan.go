@@ -107,8 +107,11 @@ func (o *options) plan(cmd *cobra.Command, docs []manifest.Document, offline boo
 		if err != nil {
 			return err
 		}
+		if sweep, is := doc.Object.(*api.BenchmarkSweep); is {
+			look.Findings = look.ownLimits(&sweep.Spec.Limits)
+		}
 		if !offline {
-			look.Findings = e.limits(doc.Object, look)
+			look.Findings = append(look.Findings, e.limits(doc.Object, look)...)
 		}
 		bad = bad || look.Invalid > 0 || slices.ContainsFunc(look.Findings, func(f finding) bool { return f.Level == levelProblem })
 		outlooks = append(outlooks, look)
@@ -211,6 +214,7 @@ func (l *outlook) schedule(spec *api.BenchmarkSweepSpec, runs []*api.BenchmarkRu
 		work = append(work, w)
 	}
 	l.Groups = len(keys)
+	free := make([]time.Duration, max(1, parallelism)) // when each place is free again, at best
 	for _, p := range plan.Schedule(work, parallelism) {
 		run := byName[p.Runs[0].Name]
 		a := controllers.NewAllocation(run, "plan")
@@ -228,7 +232,9 @@ func (l *outlook) schedule(spec *api.BenchmarkSweepSpec, runs []*api.BenchmarkRu
 		l.Worst.add(planned, p.End-p.Begin)
 		l.Best.add(planned, best)
 		l.Worst.WallTime = max(l.Worst.WallTime, p.End.Hours())
-		l.Best.WallTime += best.Hours() / float64(max(1, min(parallelism, len(work))))
+		at := slices.Index(free, slices.Min(free))
+		free[at] += best
+		l.Best.WallTime = slices.Max(free).Hours()
 	}
 }
 
@@ -278,6 +284,26 @@ func (e *examination) limits(obj api.Object, l *outlook) []finding {
 	return sift(all)
 }
 
+// ownLimits says which of its own limits would stop the sweep before it is complete.
+func (l *outlook) ownLimits(limits *api.SweepLimits) []finding {
+	var all []finding
+	tell := func(field string, text func(float64) string, most, best, worst float64) {
+		const next = "raise it, or expect runs that are not begun"
+		switch check := "limits." + field; {
+		case most <= 0 || worst <= most:
+		case best > most:
+			all = append(all, warning(check, next, "%s are less than the sweep takes at best (%s)", text(most), text(best)))
+		default:
+			all = append(all, warning(check, next, "%s are less than the sweep may take at worst (%s)", text(most), text(worst)))
+		}
+	}
+	tell("nodeHours", func(h float64) string { return fmt.Sprintf("%.4g node-hours", h) }, limits.NodeHours, l.Best.NodeHours, l.Worst.NodeHours)
+	if w := limits.WallTime; w != nil {
+		tell("wallTime", hours, w.Hours(), l.Best.WallTime, l.Worst.WallTime)
+	}
+	return all
+}
+
 func (l *outlook) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
@@ -318,5 +344,9 @@ func (l *outlook) print(out io.Writer) error {
 }
 
 func hours(h float64) string {
-	return time.Duration(h * float64(time.Hour)).Round(time.Minute).String()
+	d := time.Duration(h * float64(time.Hour))
+	if d < 10*time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return d.Round(time.Minute).String()
 }

@@ -49,8 +49,8 @@ func (o *options) reportSweep(cmd *cobra.Command, name string, ask reportAsk) er
 	if ask.plots != "" {
 		return writePlots(say(cmd), ask.plots, contents)
 	}
-	if result.Measured == 0 { // a table without rows does not say so
-		note(cmd)("sweep %s has measured nothing yet: %d runs, %d of them failed, %d have not ended", name, result.Total, result.Failed, result.Open)
+	if missing := whatIsMissing(sweep, result); missing != "" { // a table without rows does not say so
+		note(cmd)("%s", missing)
 	}
 	data := contents[file]
 	if ask.format == formatHTML {
@@ -140,4 +140,15 @@ func listSweepFiles(cmd *cobra.Command, c *client.Client, namespace, name, outpu
 		err = errors.Join(err, e)
 	}
 	return errors.Join(err, closeOutput())
+}
+
+// whatIsMissing says which runs of a sweep its results leave out, empty for none.
+func whatIsMissing(s *api.BenchmarkSweep, r *report.SweepResult) string {
+	switch gone := s.Status.Released; {
+	case gone != nil:
+		return fmt.Sprintf("%d runs of sweep %s were let go by retention and are not in this: what they came to was written to %s", gone.Succeeded+gone.Failed+gone.Cancelled, s.Name, s.Status.Folder)
+	case r.Measured == 0:
+		return fmt.Sprintf("sweep %s has measured nothing yet: %d runs, %d of them failed, %d have not ended", s.Name, r.Total, r.Failed, r.Open)
+	}
+	return ""
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/benchd/benchd/api/node"
 	api "github.com/benchd/benchd/api/v1alpha1"
 	"github.com/benchd/benchd/client"
+	"github.com/benchd/benchd/plan"
 	"github.com/benchd/benchd/report"
 )
 
@@ -208,6 +209,32 @@ func TestSweepThatIsWrongInItsShape(t *testing.T) {
 				s.Parameters[0].Values = append(s.Parameters[0].Values, float64(i+3))
 			}
 		},
+		"an exclusion of no parameter": func(s *api.BenchmarkSweepSpec) { s.Exclude = []api.Values{{"workload.load.clientPerNode": 1.0}} },
+		"an exclusion of every point": func(s *api.BenchmarkSweepSpec) {
+			s.Exclude = []api.Values{{"workload.load.clientsPerNode": 1.0}, {"workload.load.clientsPerNode": 2.0}}
+		},
+		"an exclusion of a list's points": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Include, s.Exclude = api.StrategyList, []api.Values{{"workload.load.clientsPerNode": 1.0}}, []api.Values{{"workload.load.clientsPerNode": 1.0}}
+			s.Parameters = nil
+		},
+		"a field within another": func(s *api.BenchmarkSweepSpec) {
+			s.Parameters = append(s.Parameters, api.ParameterSpec{Path: "workload.load", Values: []any{map[string]any{"rate": 1.0}}})
+		},
+		"a field within another of a point": func(s *api.BenchmarkSweepSpec) {
+			s.Include = []api.Values{{"workload.load": map[string]any{"rate": 1.0}, "workload.load.rate": 2.0}}
+		},
+		"a range without a whole number": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Samples = api.StrategyRandom, 3
+			s.Parameters[0].Values, s.Parameters[0].Range = nil, &api.RangeSpec{Min: 1.2, Max: 1.8, Integer: true}
+		},
+		"Allocations shorter than a run": func(s *api.BenchmarkSweepSpec) {
+			s.Sharing.MaxTime.Duration = 10 * time.Minute
+			s.Parameters = []api.ParameterSpec{{Path: "workload.duration", Values: []any{"1s", "30m"}}}
+		},
+		"more runs than there may be, with those of the control": func(s *api.BenchmarkSweepSpec) {
+			s.Repeats, s.Control = 10_000, &api.ControlSpec{Every: 1}
+			s.Parameters[0].Values = []any{1.0, 2.0, 3.0, 4.0, 5.0, 6.0}
+		},
 		"more than integers": func(s *api.BenchmarkSweepSpec) {
 			for i := range 62 {
 				s.Parameters = append(s.Parameters, api.ParameterSpec{Path: fmt.Sprintf("service.config.p%d", i), Values: []any{1.0, 2.0}})
@@ -226,5 +253,115 @@ func TestSweepThatIsWrongInItsShape(t *testing.T) {
 				t.Errorf("%s: taken", name)
 			}
 		}
+	}
+}
+
+// What is wrong with a value is told where it stands: the same field may be set by a parameter, a point that is included, the control run and
+// a search.
+func TestErrorsOfASweepHaveTheirPlace(t *testing.T) {
+	t.Parallel()
+	const clients = "workload.load.clientsPerNode"
+	for want, change := range map[string]func(*api.BenchmarkSweepSpec){
+		"spec.parameters[0].values": func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{1.0, -2.0} },
+		"spec.include[1]":           func(s *api.BenchmarkSweepSpec) { s.Include = []api.Values{{clients: 7.0}, {clients: -2.0}} },
+		"spec.control.values": func(s *api.BenchmarkSweepSpec) {
+			s.Control = &api.ControlSpec{Every: 1, Values: api.Values{clients: -2.0}}
+		},
+		"spec.search.path": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Search = api.StrategySearch, &api.SearchSpec{Path: "workload.load.rate", Min: 1, Max: 9}
+			s.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
+		},
+	} {
+		sweep := newSweep("wrong", func(s *api.BenchmarkSweepSpec) {
+			s.Parameters = []api.ParameterSpec{{Path: clients, Values: []any{1.0, 2.0}}}
+			change(s)
+		})
+		api.SetDefaults(sweep)
+		errs := append(api.Validate(sweep), admit(sweep, func(string, string) *api.ServiceTemplate { return nil })...)
+		if len(errs) == 0 || errs[0].Field != want {
+			t.Errorf("%v, want it told at %s", errs.ToAggregate(), want)
+		}
+	}
+}
+
+// The shortest time that a plan tells is one that the planned Allocations can be done in: one of them is in one place.
+func TestPlanAtBest(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change      func(*api.BenchmarkSweepSpec)
+		allocations int
+		want        time.Duration
+	}{
+		"one group that is not worth dealing out": {func(*api.BenchmarkSweepSpec) {}, 1, 2 * 6 * time.Minute},
+		"two groups that differ": {func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Parameters, s.Repeats = api.StrategyList, nil, 1
+			s.Include = []api.Values{{"workload.duration": "30m", "service.config.concurrency": 1.0}, {"service.config.concurrency": 2.0}}
+		}, 2, 30 * time.Minute},
+		"one after the other": {func(s *api.BenchmarkSweepSpec) { s.Parallelism, s.Sharing.Isolation = 1, api.IsolationPerTrial }, 12, 12 * time.Minute},
+		"side by side":        {func(s *api.BenchmarkSweepSpec) { s.Sharing.Isolation = api.IsolationPerTrial }, 12, 3 * time.Minute},
+	} {
+		sweep := newSweep("p", func(s *api.BenchmarkSweepSpec) {
+			s.Parallelism, s.Repeats = 4, 6
+			s.Template.Spec.Workload.Warmup, s.Template.Spec.Workload.Duration.Duration = metav1.Duration{}, time.Minute
+			s.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}}}
+			tc.change(s)
+		})
+		api.SetDefaults(sweep)
+		var runs []*api.BenchmarkRun
+		for _, trial := range plan.Trials(&sweep.Spec) {
+			run, err := plan.Run(sweep, trial)
+			if err != nil {
+				t.Fatal(err)
+			}
+			api.SetDefaults(run)
+			runs = append(runs, run)
+		}
+		var look outlook
+		look.schedule(&sweep.Spec, runs, int(sweep.Spec.Parallelism))
+		if got := time.Duration(look.Best.WallTime * float64(time.Hour)).Round(time.Second); got != tc.want || len(look.Allocations) != tc.allocations {
+			t.Errorf("%s: %s at best in %d Allocations, want %s in %d", name, got, len(look.Allocations), tc.want, tc.allocations)
+		}
+	}
+}
+
+// A sweep that its own limits would stop is told so before anything is spent.
+func TestPlanAgainstTheSweepsOwnLimits(t *testing.T) {
+	t.Parallel()
+	look := outlook{Best: spending{WallTime: 1, NodeHours: 2}, Worst: spending{WallTime: 3, NodeHours: 6}}
+	hours := func(h int) *metav1.Duration { return &metav1.Duration{Duration: time.Duration(h) * time.Hour} }
+	for want, limits := range map[string]api.SweepLimits{
+		"":                           {NodeHours: 6, WallTime: hours(3)},
+		"limits.nodeHours: at best":  {NodeHours: 1.5},
+		"limits.nodeHours: at worst": {NodeHours: 5, WallTime: hours(4)},
+		"limits.wallTime: at worst":  {WallTime: hours(2)},
+	} {
+		var got []string
+		for _, f := range look.ownLimits(&limits) {
+			how := "at worst"
+			if strings.Contains(f.Seen, "at best") {
+				how = "at best"
+			}
+			got = append(got, f.Check+": "+how)
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%+v: %v, want %s", limits, got, want)
+		}
+	}
+}
+
+// Of a sweep whose runs retention let go nobody says that it has measured nothing.
+func TestReportSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	sweep := newSweep("grid", func(*api.BenchmarkSweepSpec) {})
+	sweep.Status.Folder = "/work/grid"
+	if got := whatIsMissing(sweep, &report.SweepResult{Total: 1, Measured: 1}); got != "" {
+		t.Errorf("nothing is missing: %q", got)
+	}
+	if got := whatIsMissing(sweep, &report.SweepResult{Total: 3, Open: 3}); !strings.Contains(got, "measured nothing yet: 3 runs") {
+		t.Errorf("at the start: %q", got)
+	}
+	sweep.Status.Released = &api.ReleasedRuns{Succeeded: 3, Failed: 1}
+	if got := whatIsMissing(sweep, &report.SweepResult{}); !strings.HasPrefix(got, "4 runs") || !strings.Contains(got, "/work/grid") {
+		t.Errorf("after retention: %q", got)
 	}
 }
