@@ -353,7 +353,7 @@ func TestPlanAgainstTheSweepsOwnLimits(t *testing.T) {
 func TestReportSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	sweep := newSweep("grid", func(*api.BenchmarkSweepSpec) {})
-	sweep.Status.Folder = "/work/grid"
+	sweep.Status.Folder = "/results/grid"
 	if got := whatIsMissing(sweep, &report.SweepResult{Total: 1, Measured: 1}); got != "" {
 		t.Errorf("nothing is missing: %q", got)
 	}
@@ -361,7 +361,7 @@ func TestReportSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("at the start: %q", got)
 	}
 	sweep.Status.Released = &api.ReleasedRuns{Succeeded: 3, Failed: 1}
-	if got := whatIsMissing(sweep, &report.SweepResult{}); !strings.HasPrefix(got, "4 runs") || !strings.Contains(got, "/work/grid") {
+	if got := whatIsMissing(sweep, &report.SweepResult{}); !strings.HasPrefix(got, "4 runs") || !strings.Contains(got, "/results/grid") {
 		t.Errorf("after retention: %q", got)
 	}
 }
