@@ -57,10 +57,11 @@ func (m *tmux) do(args ...string) string {
 	return string(out)
 }
 
-// start runs a command on a window of a size; what it leaves there stays when it has ended.
+// start runs a command on a window of a size; what it leaves there stays when it has ended. A cat holds the window open: tmux,
+// were it to keep the window of a command that is gone, scrolls it by a line to say so.
 func (m *tmux) start(name string, width, height int, args ...string) {
 	m.t.Helper()
-	m.do(append([]string{"new-session", "-d", "-s", name, "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), ";", "set-option", "-g", "remain-on-exit", "on", ";", "set-option", "-g", "status", "off", ";", "respawn-window", "-k"}, args...)...)
+	m.do(append([]string{"new-session", "-d", "-s", name, "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), ";", "set-option", "-g", "status", "off", ";", "respawn-window", "-k", "sh", "-c", `"$@"; exec cat`, "sh"}, args...)...)
 }
 
 // screen is what stands on a window.
