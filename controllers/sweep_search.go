@@ -106,8 +106,11 @@ func limitText(s *api.SearchSpec, l *api.FoundLimit) string {
 // probe says what is known at a point, and makes the run that is tried next.
 func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api.Values, runs []*api.BenchmarkRun) (*api.BenchmarkRun, api.FoundLimit, error) {
 	var probes []plan.Probe
+	tries := map[float64]int{}
 	for _, run := range runs {
-		probes = append(probes, probeOf(sweep.Spec.Search, run))
+		p := probeOf(sweep.Spec.Search, run)
+		probes = append(probes, p)
+		tries[p.Value]++
 	}
 	next, found := plan.Search(sweep.Spec.Search, probes)
 	found.Values = values
@@ -119,6 +122,9 @@ func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api
 		all[path] = value
 	}
 	run, err := r.run(sweep, plan.Trial{Values: all, Point: plan.Digest(values), Repeat: len(probes) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(probes)})
+	if n := tries[*next]; err == nil && n > 0 {
+		run.Name = plan.DistinctName(run.Name, fmt.Sprintf("r%d", n+1))
+	}
 	return run, found, err
 }
 
@@ -132,6 +138,7 @@ func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) plan.Probe {
 	sum := run.Status.Summary
 	p.Cancelled = run.Status.Phase == api.RunCancelled
 	p.Broken = p.Ended && sum == nil
+	p.Lost = run.Status.Phase == api.RunFailed && run.Status.Outcome != nil && run.Status.Outcome.Class == api.FailureInfrastructure
 	p.Passed = run.Status.Phase == api.RunCompleted && sum != nil && !sum.Saturated && sum.GoodputShare != nil && *sum.GoodputShare >= s.Goodput && sum.Verdict != report.Invalid
 	return p
 }

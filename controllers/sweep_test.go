@@ -114,9 +114,14 @@ func (b *sweepBench) names() string {
 // end ends a run, as its reconciler does.
 func (b *sweepBench) end(name string, phase api.RunPhase, summary *api.Summary) {
 	b.t.Helper()
+	b.endAs(name, phase, summary, nil)
+}
+
+func (b *sweepBench) endAs(name string, phase api.RunPhase, summary *api.Summary, outcome *api.Outcome) {
+	b.t.Helper()
 	run := b.run(name)
 	pass := &runPass{runReconciler: &runReconciler{store: b.store}, ctx: b.t.Context(), run: run, before: run.Status.Phase}
-	run.Status.Phase, run.Status.Summary = phase, summary
+	run.Status.Phase, run.Status.Summary, run.Status.Outcome = phase, summary, outcome
 	if err := pass.write(); err != nil {
 		b.t.Fatal(err)
 	}
@@ -556,6 +561,24 @@ func TestSearchWhoseProbeIsCancelled(t *testing.T) {
 	st, _ := b.step()
 	if st.Phase != api.SweepCompleted || st.Limits[0].Failed != nil || *st.Limits[0].Passed != 1 || !strings.Contains(st.Limits[0].Why, "grid-clientspernode2 was cancelled") {
 		t.Errorf("after a cancellation: %+v", st)
+	}
+}
+
+// A probe that a node took along says nothing of the service either: its value is tried again, under a name of its own.
+func TestSearchWhoseProbeIsLost(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	good := 1.0
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.endAs("grid-clientspernode2", api.RunFailed, nil, &api.Outcome{Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: "NodeFailed"})
+	if st, _ := b.step(); st.Limits[0].Done || st.Limits[0].Failed != nil || st.Total != 3 {
+		t.Fatalf("after a node's failure: %+v", st)
+	}
+	b.end("grid-clientspernode2-r2", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	if st, _ := b.step(); *st.Limits[0].Passed != 2 || st.Limits[0].Run != "grid-clientspernode2-r2" || b.run("grid-clientspernode4").Status.Phase.Terminal() {
+		t.Errorf("after it was tried again: %+v", st)
 	}
 }
 

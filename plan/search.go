@@ -16,15 +16,18 @@ type Probe struct {
 	Run string
 	// Ended: it has a result. Passed: the objective was met. Broken: it ended without numbers, whoever is to blame.
 	Ended, Passed, Broken bool
-	// Cancelled: it was ended before it could tell.
-	Cancelled bool
+	// Cancelled: it was ended before it could tell. Lost: a node, the job or a file system failed, which says nothing of the service.
+	Cancelled, Lost bool
 }
 
+// maxLost is how many runs at one value may be lost, each after all of its attempts, before a search gives up there.
+const maxLost = 2
+
 // Search says what is tried next at a point, from what was tried: doubled until one fails, then half-way between the highest that
-// passed and the lowest that failed. found is what is known so far; no value is returned while a probe is under way or when the
-// search is done.
+// passed and the lowest that failed. A value whose run was lost is tried again. found is what is known so far; no value is returned
+// while a probe is under way or when the search is done.
 func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLimit) {
-	broken, underWay := 0, false
+	broken, underWay, lost := 0, false, map[float64][]string{}
 	for _, p := range probes {
 		if !p.Ended {
 			underWay = true
@@ -33,13 +36,15 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 		value := p.Value
 		switch {
 		case p.Cancelled:
+		case p.Lost:
+			lost[value] = append(lost[value], p.Run)
 		case p.Broken:
 			broken++
 		case p.Passed && (found.Passed == nil || value > *found.Passed):
 			found.Passed, found.Run = &value, p.Run
 		}
 		// What broke counts as failed for where to look next: a service that fell over is not asked for more.
-		if !p.Passed && !p.Cancelled && (found.Failed == nil || value < *found.Failed) {
+		if !p.Passed && !p.Cancelled && !p.Lost && (found.Failed == nil || value < *found.Failed) {
 			found.Failed = &value
 		}
 	}
@@ -86,6 +91,9 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 	}
 	if found.Passed != nil && value <= *found.Passed || found.Failed != nil && value >= *found.Failed {
 		return done("nothing lies between %v and %v", number(found.Passed), number(found.Failed))
+	}
+	if runs := lost[value]; len(runs) >= maxLost {
+		return done("runs %s at %v were lost to the cluster, not to the service: see why, and begin a new search", strings.Join(runs, " and "), value)
 	}
 	return &value, found
 }

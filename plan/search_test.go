@@ -73,3 +73,19 @@ func TestSearchWaitsAndGivesUp(t *testing.T) {
 		t.Errorf("maxTrials is over, and it goes on: %v, %+v", next, found)
 	}
 }
+
+// What a node or the job did to a run says nothing of the service: the value is tried again, and neither passed nor failed.
+func TestSearchTriesALostValueAgain(t *testing.T) {
+	s := &api.SearchSpec{Path: "workload.load.rate", Min: 1, Max: 100, Tolerance: 0.05, MaxTrials: 20}
+	passed := Probe{Value: 1, Run: "a", Ended: true, Passed: true}
+	lost := Probe{Value: 2, Run: "b", Ended: true, Broken: true, Lost: true}
+	if next, found := Search(s, []Probe{passed, lost}); next == nil || *next != 2 || found.Failed != nil {
+		t.Errorf("after a lost run the next is not the same: %v, %+v", next, found)
+	}
+	again := lost
+	again.Run = "c"
+	if next, found := Search(s, []Probe{passed, lost, again}); next != nil || !found.Done || found.Failed != nil || *found.Passed != 1 ||
+		!strings.Contains(found.Why, "runs b and c at 2 were lost") {
+		t.Errorf("after two lost runs: %v, %+v", next, found)
+	}
+}
