@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -42,6 +41,7 @@ func (r *scheduleReconciler) reconcile(ctx context.Context, key types.Namespaced
 		return result{}, err
 	}
 	now := r.now()
+	noteLine(s, now)
 	due, err := plan.DueAt(s, now)
 	if err != nil {
 		s.Status.Message, s.Status.NextScheduleTime = err.Error(), nil
@@ -73,6 +73,15 @@ func (r *scheduleReconciler) reconcile(ctx context.Context, key types.Namespaced
 		return result{}, err
 	}
 	return result{after: min(maxTimer, max(time.Millisecond, due.Next.Sub(r.now())))}, nil
+}
+
+// noteLine sees that a schedule was given another line: what that would have made before is nothing that was missed.
+func noteLine(s *api.BenchmarkSchedule, now time.Time) {
+	line := strings.TrimSpace(s.Spec.Schedule + " " + s.Spec.TimeZone)
+	if s.Status.Line != "" && s.Status.Line != line {
+		s.Status.LineSince = &metav1.Time{Time: now}
+	}
+	s.Status.Line = line
 }
 
 // act deals with a time that has come.
@@ -311,15 +320,15 @@ func (r *scheduleReconciler) cancelActive(ctx context.Context, s *api.BenchmarkS
 	for _, ref := range s.Status.Active {
 		runs := []string{ref.Name}
 		if ref.Kind == api.KindBenchmarkSweep {
-			list, err := r.store.List(ctx, api.KindBenchmarkRun, store.ListOptions{
-				Namespace: ref.Namespace, Selector: labels.SelectorFromSet(labels.Set{api.LabelSweep: ref.Name}),
-			})
+			owned, err := r.store.Owned(ctx, ref.UID)
 			if err != nil {
 				return err
 			}
 			runs = nil
-			for _, obj := range list.Items {
-				runs = append(runs, obj.GetName())
+			for _, obj := range owned {
+				if api.KindOf(obj) == api.KindBenchmarkRun {
+					runs = append(runs, obj.GetName())
+				}
 			}
 		}
 		err := r.store.Update(ctx, func(tx *store.Tx) error {

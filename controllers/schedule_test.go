@@ -97,17 +97,6 @@ func TestScheduleReady(t *testing.T) {
 	b := newScheduleBench(t, nil)
 	var errs field.ErrorList
 	b.r.admit = func(api.Object) field.ErrorList { return errs }
-	change := func(what func(*api.BenchmarkScheduleSpec)) {
-		t.Helper()
-		s, err := store.Get[*api.BenchmarkSchedule](t.Context(), b.store, "default", "nightly")
-		if err != nil {
-			t.Fatal(err)
-		}
-		what(&s.Spec)
-		if err := b.store.Put(t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, step := range []struct {
 		do   func()
 		hour int
@@ -116,13 +105,45 @@ func TestScheduleReady(t *testing.T) {
 		{func() {}, 1, "Scheduled"},
 		{func() { errs = field.ErrorList{field.Required(field.NewPath("spec"), "a template that is gone")} }, 2, "-TemplateInvalid"},
 		{func() {}, 3, "-TemplateInvalid"},
-		{func() { change(func(s *api.BenchmarkScheduleSpec) { s.Suspend = true }) }, 4, "-Suspended"},
-		{func() { errs = nil; change(func(s *api.BenchmarkScheduleSpec) { s.Suspend = false }) }, 5, "Scheduled"},
+		{func() { b.change(func(s *api.BenchmarkScheduleSpec) { s.Suspend = true }) }, 4, "-Suspended"},
+		{func() { errs = nil; b.change(func(s *api.BenchmarkScheduleSpec) { s.Suspend = false }) }, 5, "Scheduled"},
 	} {
 		step.do()
 		if st, _ := b.at(2, step.hour); readiness(&st) != step.want {
 			t.Errorf("at %d: %s, want %s", step.hour, readiness(&st), step.want)
 		}
+	}
+}
+
+func (b *scheduleBench) change(what func(*api.BenchmarkScheduleSpec)) {
+	b.Helper()
+	s, err := store.Get[*api.BenchmarkSchedule](b.Context(), b.store, "default", "nightly")
+	if err != nil {
+		b.Fatal(err)
+	}
+	what(&s.Spec)
+	if err := b.store.Put(b.Context(), s); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// A schedule that is moved to an hour that is over today begins tomorrow: nothing was missed.
+func TestScheduleThatIsMoved(t *testing.T) {
+	t.Parallel()
+	b := newScheduleBench(t, func(s *api.BenchmarkScheduleSpec) { s.Schedule = "0 9 * * *" })
+	b.at(2, 9)
+	for _, move := range []func(*api.BenchmarkScheduleSpec){
+		func(s *api.BenchmarkScheduleSpec) { s.Schedule = "0 11 * * *" },
+		func(s *api.BenchmarkScheduleSpec) { s.Schedule, s.TimeZone = "0 13 * * *", "Europe/Luxembourg" }, // 12:00
+	} {
+		b.change(move)
+		if st, _ := b.at(2, 15); st.Made != 1 || st.Missed != 0 {
+			t.Errorf("moved to an hour that is over: %d made, %d missed", st.Made, st.Missed)
+		}
+	}
+	b.end(api.RunCompleted)
+	if st, _ := b.at(3, 12); st.Made != 2 {
+		t.Errorf("the day after: %+v", st)
 	}
 }
 
@@ -331,11 +352,11 @@ func nightlySweep(policy api.ConcurrencyPolicy) func(*api.BenchmarkScheduleSpec)
 	}
 }
 
-// runOf makes a run of a sweep.
+// runOf makes a run of a sweep; all have the same label, whose it is its owner says.
 func (b *scheduleBench) runOf(sweep *api.BenchmarkSweep, name string) {
 	b.Helper()
 	run := &api.BenchmarkRun{Spec: validRun().Spec, ObjectMeta: metav1.ObjectMeta{
-		Namespace: "default", Name: name, Labels: map[string]string{api.LabelSweep: sweep.Name}, Annotations: map[string]string{},
+		Namespace: "default", Name: name, Labels: map[string]string{api.LabelSweep: "nightly-20260302-0200"}, Annotations: map[string]string{},
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(sweep, api.GroupVersion.WithKind(api.KindBenchmarkSweep))},
 	}}
 	run.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkRun))
@@ -372,8 +393,17 @@ func TestScheduleReplacesASweep(t *testing.T) {
 	b := newScheduleBench(t, nightlySweep(api.ConcurrencyReplace))
 	b.at(2, 2)
 	b.runOf(b.sweeps()[0], "under-way")
+	another := &api.BenchmarkSweep{Spec: b.sweeps()[0].Spec, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "weekly"}}
+	another.SetGroupVersionKind(api.GroupVersion.WithKind(api.KindBenchmarkSweep))
+	if err := b.store.Create(t.Context(), another); err != nil {
+		t.Fatal(err)
+	}
+	b.runOf(another, "with-its-label")
 	b.at(3, 2)
 	old := b.sweeps()[0]
+	if b.runs()[1].Spec.Cancel {
+		t.Error("a run was cancelled that has the sweep's label and is not the sweep's")
+	}
 	if run := b.runs()[0]; !run.Spec.Cancel || !old.Spec.Suspend || b.sweeps()[1].Spec.Suspend {
 		t.Errorf("cancelled: %t, suspended: %t, the next one suspended: %t", run.Spec.Cancel, old.Spec.Suspend, b.sweeps()[1].Spec.Suspend)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/go-co-op/gocron/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 )
@@ -59,15 +60,17 @@ func parseCron(line, zone string, now time.Time) (gocron.Cron, error) {
 	return c, nil
 }
 
-// DueAt says which times of a schedule have come after the last one that was dealt with, or after it was made.
+// DueAt says which times of a schedule have come after the last one that was dealt with, and after it was made or given its line.
 func DueAt(s *api.BenchmarkSchedule, now time.Time) (Due, error) {
 	c, err := parseCron(s.Spec.Schedule, s.Spec.TimeZone, now)
 	if err != nil {
 		return Due{}, err
 	}
 	from := s.CreationTimestamp.Time
-	if last := s.Status.LastScheduleTime; last != nil && last.After(from) {
-		from = last.Time
+	for _, t := range []*metav1.Time{s.Status.LastScheduleTime, s.Status.LineSince} {
+		if t != nil && t.After(from) {
+			from = t.Time
+		}
 	}
 	var d Due
 	for at := c.Next(from); !at.IsZero(); at = c.Next(at) {

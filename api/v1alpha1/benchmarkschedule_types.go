@@ -64,6 +64,10 @@ type BenchmarkScheduleStatus struct {
 	// LastScheduleTime is the last time of the line that was dealt with, LastSuccessfulTime when the last success ended.
 	LastScheduleTime   *metav1.Time `json:"lastScheduleTime,omitempty"`
 	LastSuccessfulTime *metav1.Time `json:"lastSuccessfulTime,omitempty"`
+	// Line is the schedule and the time zone that were seen last, LineSince when they came in the place of others. Earlier times of
+	// a line are not made up for.
+	Line      string       `json:"line,omitempty"`
+	LineSince *metav1.Time `json:"lineSince,omitempty"`
 	// NextScheduleTime is the next time of the line.
 	NextScheduleTime *metav1.Time `json:"nextScheduleTime,omitempty"`
 	// Active are those made that have not ended.
