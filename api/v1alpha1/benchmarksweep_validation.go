@@ -108,6 +108,9 @@ func validateParameters(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 		}
 		seen[p.Path] = true
 		errs = append(errs, s.validateOverlap(p.Path, to.Child("path"))...)
+		if n := slices.Index(p.Values, nil); n >= 0 {
+			errs = append(errs, noValue(to.Child("values").Index(n)))
+		}
 		switch r := p.Range; {
 		case r == nil && len(p.Values) == 0:
 			errs = append(errs, field.Required(to.Child("values"), "give at least one value"))
@@ -136,6 +139,11 @@ func badPath(at *field.Path, path string) *field.Error {
 	return field.Invalid(at, clip(path), "use the dotted path of a field below a run's spec, such as workload.load.clientsPerNode")
 }
 
+// noValue refuses null: a field without a value has its default, which nobody would read off the result.
+func noValue(at *field.Path) *field.Error {
+	return field.Invalid(at, "null", "is no value: write the one that is to be measured")
+}
+
 func validateValueRange(r *RangeSpec, at *field.Path) field.ErrorList {
 	errs := oneOf(r.Scale, at.Child("scale"), ScaleLinear, ScaleLog)
 	switch {
@@ -151,9 +159,12 @@ func validateValueRange(r *RangeSpec, at *field.Path) field.ErrorList {
 
 func validateValues(values Values, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for path := range values {
+	for path, value := range values {
 		if !parameterPath.MatchString(path) {
 			errs = append(errs, badPath(at, path))
+		}
+		if value == nil {
+			errs = append(errs, noValue(at.Key(clip(path))))
 		}
 		for other := range values {
 			if strings.HasPrefix(path, other+".") {

@@ -262,8 +262,10 @@ func TestErrorsOfASweepHaveTheirPlace(t *testing.T) {
 	t.Parallel()
 	const clients = "workload.load.clientsPerNode"
 	for want, change := range map[string]func(*api.BenchmarkSweepSpec){
-		"spec.parameters[0].values": func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{1.0, -2.0} },
-		"spec.include[1]":           func(s *api.BenchmarkSweepSpec) { s.Include = []api.Values{{clients: 7.0}, {clients: -2.0}} },
+		"spec.parameters[0].values":        func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{1.0, -2.0} },
+		"spec.include[1]":                  func(s *api.BenchmarkSweepSpec) { s.Include = []api.Values{{clients: 7.0}, {clients: -2.0}} },
+		"spec.parameters[0].values[1]":     func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{1.0, nil} },
+		"spec.include[0][" + clients + "]": func(s *api.BenchmarkSweepSpec) { s.Include = []api.Values{{clients: nil}} },
 		"spec.control.values": func(s *api.BenchmarkSweepSpec) {
 			s.Control = &api.ControlSpec{Every: 1, Values: api.Values{clients: -2.0}}
 		},
