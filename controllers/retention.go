@@ -241,6 +241,9 @@ func (r *retention) expire(ctx context.Context, c *api.Cluster, f plan.Finished,
 			return nil, err
 		}
 	}
+	if err := r.keepResult(ctx, run); err != nil {
+		return nil, err
+	}
 	metav1.SetMetaDataAnnotation(&run.ObjectMeta, api.AnnotationPurge, purgeByRetention)
 	if !slices.Contains(run.Finalizers, api.FinalizerCluster) {
 		run.Finalizers = append(run.Finalizers, api.FinalizerCluster) // it is what removes the folders
@@ -288,6 +291,23 @@ func releaseFromSweep(tx *store.Tx, run *api.BenchmarkRun) error {
 		}
 		return nil
 	})
+}
+
+// keepResult has the results of a run's sweep remember what the run came to.
+func (r *retention) keepResult(ctx context.Context, run *api.BenchmarkRun) error {
+	if sweepOf(run) == "" {
+		return nil
+	}
+	owner := metav1.GetControllerOfNoCopy(run)
+	sweep, err := store.Get[*api.BenchmarkSweep](ctx, r.store, run.Namespace, owner.Name)
+	if err != nil || sweep.UID != owner.UID || sweep.Status.Folder == "" {
+		return ignoreGone(err)
+	}
+	trial, err := report.TrialOf(run, nil)
+	if err != nil {
+		return err
+	}
+	return report.KeepReleased(sweep.Status.Folder, trial)
 }
 
 // archive packs what a run left, and the object itself.

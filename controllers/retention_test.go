@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"pgregory.net/rapid"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
+	"github.com/benchd/benchd/report"
 	"github.com/benchd/benchd/store"
 )
 
@@ -266,7 +268,7 @@ func (d *drawn) drawSweep(i int) {
 	if rapid.Bool().Draw(d.t, "scheduled sweep") {
 		d.byNightly(s, i)
 	}
-	s.Status = api.BenchmarkSweepStatus{Phase: api.SweepCompleted, ObservedGeneration: 1, Succeeded: 2, Reported: 2}
+	s.Status = api.BenchmarkSweepStatus{Phase: api.SweepCompleted, ObservedGeneration: 1, Succeeded: 2, Reported: 2, Folder: filepath.Join(d.dir, s.Name)}
 	switch rapid.IntRange(0, 5).Draw(d.t, "state") {
 	case 0:
 		s.Status.Phase, d.sweepHeld[s.Name] = api.SweepActive, "its sweep is active"
@@ -325,6 +327,7 @@ func TestRetentionTouchesNothingThatIsNeeded(t *testing.T) {
 				if !b.exists(files[name]) && policy.Action == api.RetentionArchive && !b.packed(run) {
 					t.Fatalf("%s: the records are gone and in no archive", name)
 				}
+				d.checkSweepRemembers(run)
 			}
 			b.restart()
 			if len(held) > 0 && b.gone(runs) {
@@ -354,8 +357,21 @@ func TestRetentionTouchesNothingThatIsNeeded(t *testing.T) {
 			if policy.Action == api.RetentionArchive && !b.packed(run) {
 				t.Fatalf("%s went without an archive", name)
 			}
+			d.checkSweepRemembers(run)
 		}
 	})
+}
+
+// checkSweepRemembers sees that what a run that has gone came to is among what its sweep remembers.
+func (d *drawn) checkSweepRemembers(run *api.BenchmarkRun) {
+	sweep := d.sweepOf[run.Name]
+	if stays := d.stored(run.Name); sweep == "" || stays != nil && stays.DeletionTimestamp == nil {
+		return
+	}
+	trials, err := report.Released(filepath.Join(d.dir, sweep), func(string) bool { return false })
+	if err != nil || !slices.ContainsFunc(trials, func(t report.Trial) bool { return t.UID == string(run.UID) && t.Phase == run.Status.Phase }) {
+		d.t.Fatalf("%s went, and its sweep does not remember what it came to: %+v, %v", run.Name, trials, err)
+	}
 }
 
 // gone says whether any of the runs is.

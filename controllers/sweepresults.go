@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -88,7 +89,7 @@ func (r *sweepReporter) reconcile(ctx context.Context, key types.NamespacedName)
 	})
 }
 
-// write computes the results from the runs that there are, and writes them. It reads the reports that are not known yet.
+// write computes the results from the runs that there are, and what is remembered of those that were let go, and writes them. It reads the reports that are not known yet.
 func (r *sweepReporter) write(ctx context.Context, sweep *api.BenchmarkSweep, known report.Reports) (string, error) {
 	cluster := sweep.Spec.Template.Spec.Cluster
 	if cluster == "" {
@@ -103,6 +104,7 @@ func (r *sweepReporter) write(ctx context.Context, sweep *api.BenchmarkSweep, kn
 		return "", err
 	}
 	var trials []report.Trial
+	present := map[string]bool{}
 	for _, obj := range owned {
 		run, ok := obj.(*api.BenchmarkRun)
 		if !ok || goes(run) {
@@ -112,9 +114,24 @@ func (r *sweepReporter) write(ctx context.Context, sweep *api.BenchmarkSweep, kn
 		if err != nil {
 			return "", err
 		}
-		trials = append(trials, t)
+		trials, present[t.UID] = append(trials, t), true
 	}
 	folder := filepath.Join(p.workdir(), sweep.Namespace, "sweeps", fmt.Sprintf("%s-%.8s", sweep.Name, sweep.UID))
-	_, err = report.WriteSweep(folder, report.Sweep(sweep, trials))
-	return folder, err
+	before := cmp.Or(sweep.Status.Folder, folder)
+	released, err := report.Released(before, func(uid string) bool { return present[uid] })
+	if err != nil {
+		return "", err
+	}
+	if _, err := report.WriteSweep(folder, report.Sweep(sweep, append(trials, released...))); err != nil {
+		return "", err
+	}
+	for i := range released { // the cluster's work folder was moved
+		if before == folder {
+			break
+		}
+		if err := report.KeepReleased(folder, released[i]); err != nil {
+			return "", err
+		}
+	}
+	return folder, nil
 }

@@ -37,6 +37,8 @@ type Trial struct {
 	// could not be read.
 	Own    *Own   `json:"-"`
 	Unread string `json:"-"`
+	// Released says that the run was let go by retention, and this is what its sweep remembers of it.
+	Released bool `json:"-"`
 }
 
 // TrialOf takes from a run what is of interest to its sweep. It reads the run's report where that is within reach; a damaged one does

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -73,7 +74,8 @@ func getSweep(ctx context.Context, c *client.Client, namespace, name string) (*a
 	return sweep, nil
 }
 
-// sweepResult computes the results of a sweep from the runs that it owns; others may have its label.
+// sweepResult computes the results of a sweep from the runs that it owns, for others may have its label, and from what its folder
+// remembers of those that were let go, where that can be read from here.
 func sweepResult(ctx context.Context, c *client.Client, namespace, name string) (*api.BenchmarkSweep, *report.SweepResult, error) {
 	sweep, err := getSweep(ctx, c, namespace, name)
 	if err != nil {
@@ -81,6 +83,7 @@ func sweepResult(ctx context.Context, c *client.Client, namespace, name string) 
 	}
 	var trials []report.Trial
 	var unread error
+	present := map[string]bool{}
 	opts := client.ListOptions{Namespace: namespace, LabelSelector: api.LabelSweep + "=" + name}
 	_, err = c.Each(ctx, api.KindBenchmarkRun, opts, func(obj api.Object) {
 		run, ok := obj.(*api.BenchmarkRun)
@@ -88,10 +91,17 @@ func sweepResult(ctx context.Context, c *client.Client, namespace, name string) 
 			return
 		}
 		t, err := report.TrialOf(run, nil)
-		trials, unread = append(trials, t), errors.Join(unread, err)
+		trials, unread, present[t.UID] = append(trials, t), errors.Join(unread, err), true
 	})
 	if err = errors.Join(err, unread); err != nil {
 		return nil, nil, fmt.Errorf("read the runs of sweep %s: %w", name, err)
+	}
+	if sweep.Status.Released != nil && sweep.Status.Folder != "" {
+		released, err := report.Released(sweep.Status.Folder, func(uid string) bool { return present[uid] })
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
+			return nil, nil, fmt.Errorf("read the results of sweep %s: %w", name, err)
+		}
+		trials = append(trials, released...)
 	}
 	return sweep, report.Sweep(sweep, trials), nil
 }
@@ -144,9 +154,18 @@ func listSweepFiles(cmd *cobra.Command, c *client.Client, namespace, name, outpu
 
 // whatIsMissing says which runs of a sweep its results leave out, empty for none.
 func whatIsMissing(s *api.BenchmarkSweep, r *report.SweepResult) string {
-	switch gone := s.Status.Released; {
-	case gone != nil:
-		return fmt.Sprintf("%d runs of sweep %s were let go by retention and are not in this: what they came to was written to %s", gone.Succeeded+gone.Failed+gone.Cancelled, s.Name, s.Status.Folder)
+	gone := int32(0)
+	if was := s.Status.Released; was != nil {
+		gone = was.Succeeded + was.Failed + was.Cancelled
+	}
+	for i := range r.Trials {
+		if r.Trials[i].Released {
+			gone--
+		}
+	}
+	switch {
+	case gone > 0:
+		return fmt.Sprintf("%d runs of sweep %s were let go by retention and are not in this: what they came to was written to %s", gone, s.Name, s.Status.Folder)
 	case r.Measured == 0:
 		return fmt.Sprintf("sweep %s has measured nothing yet: %d runs, %d of them failed, %d have not ended", s.Name, r.Total, r.Failed, r.Open)
 	}
