@@ -202,7 +202,7 @@ func (r *SweepResult) putScaling(p *page) {
 	for i := range r.Scaling {
 		s := &r.Scaling[i]
 		for _, step := range s.Steps {
-			t.add(word(s.name()), word(s.Kind), word(valuesText(s.Others)), figureOf(text(step.Count)), figureOf(short(step.Throughput)), figureOf(short(step.Speedup)), figureOf(share(step.Efficiency)))
+			t.add(word(s.name()), word(s.Kind), word(s.at()), figureOf(text(step.Count)), figureOf(short(step.Throughput)), figureOf(short(step.Speedup)), figureOf(share(step.Efficiency)))
 		}
 	}
 	p.put("scaling", "Scaling", block{Table: t})

@@ -345,7 +345,7 @@ func (r *SweepResult) writeFindings(p func(string, ...any)) {
 		p("|---|---|---|---|---|---|---|")
 		for _, s := range r.Scaling {
 			for _, step := range s.Steps {
-				p("| %s | %s | %s | %v | %s | %.2f | %.0f %% |", s.name(), s.Kind, orDash(valuesText(s.Others)), step.Count, Digits(step.Throughput, 4), step.Speedup, 100*step.Efficiency)
+				p("| %s | %s | %s | %v | %s | %.2f | %.0f %% |", s.name(), s.Kind, orDash(s.at()), step.Count, Digits(step.Throughput, 4), step.Speedup, 100*step.Efficiency)
 			}
 		}
 		p("")

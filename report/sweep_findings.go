@@ -28,8 +28,11 @@ type Scaling struct {
 	With   []string   `json:"with,omitempty"`
 	Others api.Values `json:"others,omitempty"`
 	// Kind is strong where the offered load stays the same, weak where it grows along.
-	Kind  string        `json:"kind"`
-	Steps []ScalingStep `json:"steps"`
+	Kind string `json:"kind"`
+	// Load is the axis that grows along in weak scaling, LoadPerCount how much of it comes with each; empty where nodes bring their load.
+	Load         string        `json:"load,omitempty"`
+	LoadPerCount float64       `json:"loadPerCount,omitempty"`
+	Steps        []ScalingStep `json:"steps"`
 }
 
 // name says what grows, and with what.
@@ -38,6 +41,18 @@ func (s *Scaling) name() string {
 		return s.Path
 	}
 	return s.Path + " with " + strings.Join(s.With, ", ")
+}
+
+// at says where the other axes stand, and how much load comes with each count.
+func (s *Scaling) at() string {
+	if s.Load == "" {
+		return valuesText(s.Others)
+	}
+	load := fmt.Sprintf("%s=%s for each", s.Load[strings.LastIndexByte(s.Load, '.')+1:], Digits(s.LoadPerCount, 4))
+	if len(s.Others) == 0 {
+		return load
+	}
+	return load + ", " + valuesText(s.Others)
 }
 
 // ScalingStep is one count, against the smallest.
@@ -222,10 +237,10 @@ func (a *Axis) places() func(*PointResult) int {
 func scalings(s *api.BenchmarkSweep, axes []Axis, points []PointResult) []Scaling {
 	all := []Scaling{}
 	var told []string
-	add := func(axis *Axis, l along, kind string) {
-		if one, ok := scalingOf(axis, l, kind, points); ok {
-			one.With = axis.With
-			all = append(all, one)
+	add := func(axis *Axis, l along, about Scaling) {
+		about.Path, about.With, about.Others = axis.Path, axis.With, l.others
+		if about.climb(l.points, points) {
+			all = append(all, about)
 		}
 	}
 	loads := loadsOf(s)
@@ -247,7 +262,7 @@ func scalings(s *api.BenchmarkSweep, axes []Axis, points []PointResult) []Scalin
 		}
 		if !slices.ContainsFunc(axis.With, loaded) {
 			for _, l := range lines(axis, axis.With, axes, points) {
-				add(axis, l, kind)
+				add(axis, l, Scaling{Kind: kind})
 			}
 		}
 		for _, load := range axes {
@@ -255,8 +270,9 @@ func scalings(s *api.BenchmarkSweep, axes []Axis, points []PointResult) []Scalin
 				continue
 			}
 			for _, l := range lines(axis, append([]string{load.Path}, axis.With...), axes, points) {
-				l.points = proportional(axis, load.Path, l.points, points)
-				add(axis, l, "weak")
+				for _, p := range proportional(axis, load.Path, l.points, points) {
+					add(axis, along{points: p.points, others: l.others}, Scaling{Kind: "weak", Load: load.Path, LoadPerCount: p.perCount})
+				}
 			}
 		}
 	}
@@ -279,27 +295,36 @@ func closed(s *api.BenchmarkSweep) bool {
 	return pattern == "" || pattern == api.PatternClosed
 }
 
-// proportional keeps, of points along an axis, those whose load per count is that of the first one.
-func proportional(axis *Axis, load string, at []int, points []PointResult) []int {
-	var kept []int
-	want := math.NaN()
+// proportion are points whose load per count is the same.
+type proportion struct {
+	perCount float64
+	points   []int
+}
+
+// proportional groups points along an axis by their load per count, the smallest first.
+func proportional(axis *Axis, load string, at []int, points []PointResult) []proportion {
+	var groups []proportion
 	for _, i := range at {
 		n, _ := points[i].Values[axis.Path].(float64)
 		l, _ := points[i].Values[load].(float64)
-		if math.IsNaN(want) && n > 0 {
-			want = l / n
+		if n <= 0 || l <= 0 {
+			continue
 		}
-		if n > 0 && math.Abs(l/n-want) <= 1e-9*math.Abs(want) {
-			kept = append(kept, i)
+		same := func(p proportion) bool { return math.Abs(l/n-p.perCount) <= 1e-9*p.perCount }
+		if g := slices.IndexFunc(groups, same); g >= 0 {
+			groups[g].points = append(groups[g].points, i)
+		} else {
+			groups = append(groups, proportion{l / n, []int{i}})
 		}
 	}
-	return kept
+	slices.SortFunc(groups, func(a, b proportion) int { return cmp.Compare(a.perCount, b.perCount) })
+	return groups
 }
 
-func scalingOf(axis *Axis, l along, kind string, points []PointResult) (Scaling, bool) {
-	s := Scaling{Path: axis.Path, Others: l.others, Kind: kind}
-	for _, i := range l.points {
-		n, _ := points[i].Values[axis.Path].(float64)
+// climb fills in the steps from points along the scaling's path; false when there are not two of them.
+func (s *Scaling) climb(at []int, points []PointResult) bool {
+	for _, i := range at {
+		n, _ := points[i].Values[s.Path].(float64)
 		v := points[i].metric("outputTokenThroughput")
 		if n <= 0 || !(v > 0) {
 			continue
@@ -312,7 +337,7 @@ func scalingOf(axis *Axis, l along, kind string, points []PointResult) (Scaling,
 		}
 		s.Steps = append(s.Steps, step)
 	}
-	return s, len(s.Steps) > 1
+	return len(s.Steps) > 1
 }
 
 // guide says what follows from the numbers.
@@ -330,7 +355,7 @@ func (r *SweepResult) guide(s *api.BenchmarkSweep) []Piece {
 		if last := s.Steps[len(s.Steps)-1]; last.Efficiency < poorEfficiency && s.Path != clientNodes {
 			pieces = append(pieces, Piece{
 				Kind:     "ScalesPoorly",
-				Text:     fmt.Sprintf("%s from %v to %v brings %.2f times the throughput, %.0f %% of what would be even%s: the load may be too small for it, or it waits for the network", s.name(), s.Steps[0].Count, last.Count, last.Speedup, 100*last.Efficiency, Where(s.Others)),
+				Text:     fmt.Sprintf("%s from %v to %v brings %.2f times the throughput, %.0f %% of what would be even%s: the load may be too small for it, or it waits for the network", s.name(), s.Steps[0].Count, last.Count, last.Speedup, 100*last.Efficiency, place(s.at())),
 				Evidence: []string{r.evidence(s.Steps[0].Point, "outputTokenThroughput"), r.evidence(last.Point, "outputTokenThroughput")},
 			})
 		}
@@ -427,10 +452,14 @@ func (r *SweepResult) evidence(point int, metrics ...string) string {
 
 // Where says at which values of the other axes something holds.
 func Where(others api.Values) string {
-	if len(others) == 0 {
+	return place(valuesText(others))
+}
+
+func place(text string) string {
+	if text == "" {
 		return ""
 	}
-	return " (at " + valuesText(others) + ")"
+	return " (at " + text + ")"
 }
 
 func valuesText(values api.Values) string {

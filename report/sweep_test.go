@@ -213,9 +213,10 @@ func TestGuidance(t *testing.T) {
 	}
 }
 
-// Twice the servers at the same load, and at twice the load: strong and weak scaling, each against the first step.
+// Twice the servers at the same load, and at twice the load: strong and weak scaling, each against the first step; weak scaling
+// once for each load that a server has.
 func TestScaling(t *testing.T) {
-	throughput := map[[2]float64]float64{{1, 4}: 100, {2, 4}: 120, {1, 8}: 110, {2, 8}: 200}
+	throughput := map[[2]float64]float64{{1, 4}: 100, {2, 4}: 120, {1, 8}: 110, {2, 8}: 200, {1, 16}: 110, {2, 16}: 210}
 	var trials []Trial
 	for at, v := range throughput {
 		trials = append(trials, aTrial(api.Values{replicasPath: at[0], clientsPath: at[1]}, 1, func(tr *Trial) { tr.Summary.OutputTokenThroughput = v }))
@@ -224,9 +225,9 @@ func TestScaling(t *testing.T) {
 	got := map[string]string{}
 	for _, s := range r.Scaling {
 		last := s.Steps[len(s.Steps)-1]
-		got[s.Kind+valuesText(s.Others)] = fmt.Sprintf("%.3g", last.Efficiency)
+		got[s.Kind+s.at()] = fmt.Sprintf("%.3g", last.Efficiency)
 	}
-	want := map[string]string{"strongclientsPerNode=4": "0.6", "strongclientsPerNode=8": "0.909", "weak": "1"}
+	want := map[string]string{"strongclientsPerNode=4": "0.6", "strongclientsPerNode=8": "0.909", "weakclientsPerNode=4 for each": "1", "weakclientsPerNode=8 for each": "0.955"}
 	for key, efficiency := range want {
 		if got[key] != efficiency {
 			t.Errorf("%s: efficiency %s, want %s (all: %v)", key, got[key], efficiency, got)
