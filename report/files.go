@@ -80,8 +80,14 @@ func (s source) seal(attempt string) error {
 	return node.WriteSealed(filepath.Join(dir, SourceJSON), s)
 }
 
-// Remake computes the report of an attempt's folder again. The same records give the same bytes.
+// Remake computes the report of an attempt's folder again, into a folder that is not the attempt's own. The same records give the same
+// bytes.
 func Remake(attempt, output string) (*Summary, error) {
+	if own, err := liesIn(attempt, output); err != nil {
+		return nil, fmt.Errorf("make the report again: %w", err)
+	} else if own {
+		return nil, fmt.Errorf("make the report again: %s is in the attempt's own folder, whose report stays as it was made: name another folder", output)
+	}
 	var from source
 	if err := node.ReadJSON(filepath.Join(attempt, Dir, SourceJSON), &from); err != nil {
 		return nil, fmt.Errorf("make the report again: %w: it says what the run was, and is written with the first report", err)
@@ -94,6 +100,14 @@ func Remake(attempt, output string) (*Summary, error) {
 		return nil, fmt.Errorf("write report: %w", err)
 	}
 	return s, write(output, s, from.Story)
+}
+
+// liesIn says whether a path is a folder or lies in it.
+func liesIn(folder, path string) (bool, error) {
+	folder, err1 := filepath.Abs(folder)
+	path, err2 := filepath.Abs(path)
+	rel, err3 := filepath.Rel(folder, path)
+	return rel == "." || filepath.IsLocal(rel), errors.Join(err1, err2, err3)
 }
 
 func write(dir string, s *Summary, story Story) error {

@@ -180,6 +180,11 @@ func TestMakeWithoutWhatItNeeds(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	folder, _ = attemptOf(t, byHand())
+	for _, own := range []string{folder, filepath.Join(folder, Dir)} {
+		if _, err := Remake(folder, own); err == nil || !strings.Contains(err.Error(), "name another folder") {
+			t.Errorf("made again in %s: %v", own, err)
+		}
+	}
 	if _, err := Remake(folder, t.TempDir()); err == nil || !strings.Contains(err.Error(), SourceJSON) {
 		t.Errorf("no first report: %v", err)
 	}

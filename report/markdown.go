@@ -242,6 +242,9 @@ func writePhases(p func(string, ...any), story Story) {
 	p("| phase | seconds |")
 	p("|---|---:|")
 	for i, phase := range story.Phases {
+		if phase.Phase == api.RunReporting {
+			continue // it goes on while this is written
+		}
 		end := story.End
 		if i+1 < len(story.Phases) {
 			end = story.Phases[i+1].Since.Time

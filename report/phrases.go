@@ -21,7 +21,7 @@ func describeLoad(l *api.LoadSpec) string {
 		if l.ThinkTime.Duration > 0 {
 			think = fmt.Sprintf(", thinking %s", l.ThinkTime.Duration)
 		}
-		return fmt.Sprintf("closed loop, %d clients per node%s", l.ClientsPerNode, think)
+		return fmt.Sprintf("closed loop, %s per node%s", plural(int(l.ClientsPerNode), "client"), think)
 	case api.PatternGamma:
 		return fmt.Sprintf("gamma arrivals, %g requests/s, burstiness %g", l.Rate, l.Burstiness)
 	case api.PatternBurst:
