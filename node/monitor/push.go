@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -81,6 +82,9 @@ func (p *Pusher) Run(ctx context.Context) {
 	}
 }
 
+// maxSaid is how much is read of what a gateway says about a push that it refuses: what answers may be a proxy with a page of its own.
+const maxSaid = 600
+
 // authorized puts what a file holds into each request; it is read each time, so that a new password needs no new job.
 type authorized struct {
 	*http.Client
@@ -92,7 +96,14 @@ func (a authorized) Do(req *http.Request) (*http.Response, error) {
 	if err := node.Authorize(req, a.file); err != nil {
 		return nil, err
 	}
-	return a.Client.Do(req)
+	resp, err := a.Client.Do(req)
+	if err == nil {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxSaid), resp.Body}
+	}
+	return resp, err
 }
 
 func (p *Pusher) transport() *http.Transport {

@@ -34,7 +34,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.asked = append(g.asked, r.Method+" "+r.URL.Path)
 	g.mu.Unlock()
 	if fails {
-		http.Error(w, "no", http.StatusServiceUnavailable)
+		http.Error(w, strings.Repeat("no ", 100_000), http.StatusServiceUnavailable)
 	} else if r.Method == http.MethodDelete {
 		w.WriteHeader(http.StatusAccepted)
 	}
@@ -73,6 +73,9 @@ func TestPusher(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "push metrics"); n != 1 {
 		t.Errorf("%d warnings of one outage:\n%s", n, log.String())
+	}
+	if log.Len() > 2000 {
+		t.Errorf("a page of 300 kB is in the log: %d bytes", log.Len())
 	}
 	server.CloseClientConnections()
 	http.DefaultClient.CloseIdleConnections()
