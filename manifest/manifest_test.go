@@ -49,6 +49,10 @@ func TestReadErrors(t *testing.T) {
 			`r.yaml:7:3: "workload" is already set on line 6: keep one of them`,
 			`r.yaml:7:27: .inf is not a number that can be kept: use a finite one`,
 		}},
+		"zeros that a default takes the place of": {run("  verdict: {drift: 0}\n  monitoring: {interval: 0s}\n  backoffLimit: 0\n  nodes: {monitors: {count: 0}}\n"), []string{
+			`r.yaml:7:20: spec.verdict.drift: 0: cannot be told from a field that is left out, which becomes 0.1: leave it out, or write another value`,
+			`r.yaml:8:26: spec.monitoring.interval: "0s": cannot be told from a field that is left out, which becomes 1s: leave it out, or write another value`,
+		}},
 		"nothing known": {"foo: bar", []string{
 			`r.yaml:1:1: apiVersion: is required: write apiVersion: benchd.dev/v1alpha1`,
 			`r.yaml:1:1: kind: is required: use BenchmarkRun, BenchmarkSweep, BenchmarkSchedule, ServiceTemplate, Allocation or Cluster`,

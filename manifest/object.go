@@ -74,6 +74,7 @@ func (o *object) read(wanted string) {
 	}
 	o.made, o.raw = []v1alpha1.Object{obj}, raw
 	v1alpha1.SetDefaults(obj)
+	o.checkZeros(obj)
 	o.merge(v1alpha1.Validate(obj))
 }
 

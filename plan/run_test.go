@@ -20,6 +20,8 @@ func TestKept(t *testing.T) {
 		"workload.load.rate":           {0.0, true},
 		"workload.load.clientsPerNode": {2.0, true},
 		"cluster":                      {"", false},
+		"service.health.interval":      {"0s", false},
+		"workload.warmup":              {"0ms", true},
 		"service.config.depth":         {0.0, true},
 	} {
 		if got := Kept(&run.Spec, path, tc.value); got != tc.want {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -315,8 +316,13 @@ func Kept(spec *api.BenchmarkRunSpec, path string, value any) bool {
 		object, _ := tree.(map[string]any)
 		tree = object[step]
 	}
+	if text, ok := value.(string); ok && text != "" {
+		if d, wrong := time.ParseDuration(text); wrong == nil && d == 0 {
+			value = d.String() // as a spec has it
+		}
+	}
 	switch value {
-	case 0.0, "", false:
+	case 0.0, "", false, "0s":
 		return err == nil && (tree == nil || tree == value)
 	}
 	return true
