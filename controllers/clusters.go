@@ -24,6 +24,15 @@ import (
 
 // Cluster is what the controllers need of a cluster. No reconciler knows which kind it drives.
 type Cluster interface {
+	Queue
+	// Info describes the cluster.
+	Info(ctx context.Context) (slurmadapter.Info, error)
+	// Dial connects to a node.
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Queue is where the jobs of a cluster are.
+type Queue interface {
 	// Submit submits a job held and returns its id; when the answer is lost the job may exist.
 	Submit(ctx context.Context, spec slurmadapter.JobSpec) (string, error)
 	// Release lets a held job start.
@@ -36,10 +45,6 @@ type Cluster interface {
 	Lookup(ctx context.Context, id string, since time.Time) (slurmadapter.Job, error)
 	// Details is all that the cluster says of a job, in its own words.
 	Details(ctx context.Context, id string) (map[string]string, error)
-	// Info describes the cluster.
-	Info(ctx context.Context) (slurmadapter.Info, error)
-	// Dial connects to a node.
-	Dial(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 var (

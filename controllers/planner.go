@@ -191,15 +191,15 @@ func (p *planner) letGo(ctx context.Context, run *api.BenchmarkRun) error {
 func notStarted(run *api.BenchmarkRun) bool {
 	switch run.Status.Phase {
 	case "", api.RunPending, api.RunInitializing, api.RunDeploying, api.RunTearingDown:
-		return len(run.Status.Attempts) == 0 || !reached(run, api.RunMonitoring)
+		return len(run.Status.Attempts) == 0 || !reached(run)
 	}
 	return false
 }
 
-// reached says whether the current attempt came to the phase.
-func reached(run *api.BenchmarkRun, phase api.RunPhase) bool {
+// reached says whether the current attempt came to its turn: it was bound to an Allocation before.
+func reached(run *api.BenchmarkRun) bool {
 	for _, t := range run.Status.Attempts[len(run.Status.Attempts)-1].Phases {
-		if t.Phase == phase {
+		if t.Phase == api.RunMonitoring {
 			return true
 		}
 	}

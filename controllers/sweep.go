@@ -415,7 +415,7 @@ func (r *sweepReconciler) stopPoints(ctx context.Context, sweep *api.BenchmarkSw
 			for _, run := range runs[point] {
 				obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
 				stored, ok := obj.(*api.BenchmarkRun)
-				if err != nil || !ok || stored.Status.Phase.Terminal() || len(stored.Status.Attempts) > 0 && reached(stored, api.RunMonitoring) {
+				if err != nil || !ok || stored.Status.Phase.Terminal() || len(stored.Status.Attempts) > 0 && reached(stored) {
 					if err = ignoreGone(err); err != nil {
 						return err
 					}

@@ -25,7 +25,6 @@ type Response struct {
 	state     responseState
 	head      []byte
 	remaining int64
-	chunked   bool
 	keep      bool
 	settled   bool   // the answer has all it wants
 	explain   []byte // of a body that is no answer
@@ -241,6 +240,8 @@ func (p *Response) judge(status int, h *fields) {
 }
 
 // feedChunked takes the chunked coding off (RFC 9112, section 7.1).
+//
+//nolint:gocognit // a state machine reads best whole, and each byte of an answer goes through it
 func (p *Response) feedChunked(data []byte, at int64) []byte {
 	if p.state == readChunkData {
 		n := min(int64(len(data)), p.remaining)

@@ -106,7 +106,8 @@ func (c *conversion) heading() string {
 	c.set("modules", "spec.slurm.modules", func(v any) { c.run.Slurm.Modules = texts(v) })
 	c.set("environment", "spec.container.env", func(v any) {
 		c.run.Container.Env = map[string]string{}
-		for key, value := range v.(map[string]any) {
+		variables, _ := v.(map[string]any)
+		for key, value := range variables {
 			c.look("environment[" + key + "]")
 			c.run.Container.Env[key] = fmt.Sprint(value)
 		}
@@ -124,7 +125,8 @@ func (c *conversion) set(path, target string, do func(any)) {
 
 func texts(v any) []string {
 	var all []string
-	for _, item := range v.([]any) {
+	items, _ := v.([]any)
+	for _, item := range items {
 		all = append(all, fmt.Sprint(item))
 	}
 	return all

@@ -98,10 +98,12 @@ func (c *conversion) setting(path, target, name string, known []services.Setting
 	at := target + "[" + key + "]"
 	if known[i].Type == services.SettingGroup {
 		group := func() map[string]any {
-			if _, made := into()[key]; !made {
-				into()[key] = map[string]any{}
+			settings, made := into()[key].(map[string]any)
+			if !made {
+				settings = map[string]any{}
+				into()[key] = settings
 			}
-			return into()[key].(map[string]any)
+			return settings
 		}
 		c.group(path, at, known[i].Parts, group)
 		return
@@ -161,8 +163,8 @@ func (c *conversion) batch(service *services.Service) {
 		}
 	}
 	c.axis("workload.batch", "service.config."+name, func(v any) {
-		n, _ := v.(json.Number).Float64()
-		c.config()[name] = n
+		n, _ := v.(json.Number)
+		c.config()[name], _ = n.Float64()
 	})
 	c.from["spec.service.config["+name+"]"] = "workload.batch"
 }
@@ -274,7 +276,7 @@ func (c *conversion) logging() {
 	l := &c.run.Logging
 	c.set("logging.type", "spec.logging.type", func(v any) { l.Type = api.Collector(fmt.Sprint(v)) })
 	c.set("logging.create_jsonl", "spec.logging.jsonl", func(v any) {
-		on := v.(bool)
+		on, _ := v.(bool)
 		l.JSONL = &on
 	})
 	c.time("logging.flush_interval", "spec.logging.flushInterval", &l.FlushInterval)
@@ -294,7 +296,7 @@ func (c *conversion) logging() {
 func (c *conversion) monitoring() {
 	m := &c.run.Monitoring
 	c.set("monitoring.enabled", "spec.monitoring.enabled", func(v any) {
-		on := v.(bool)
+		on, _ := v.(bool)
 		m.Enabled = &on
 	})
 	for _, name := range []string{"monitor_interval", "output_file", "pushgateway_url", "prometheus_push_interval"} {

@@ -62,7 +62,7 @@ func (c *conversion) nodes() {
 	}
 	c.set("orchestration.job_config.time_limit", "spec.slurm.timeLimit", func(v any) { c.run.Slurm.TimeLimit = fmt.Sprint(v) })
 	c.set("orchestration.job_config.exclusive", "spec.slurm.exclusive", func(v any) {
-		exclusive := v.(bool)
+		exclusive, _ := v.(bool)
 		c.run.Slurm.Exclusive = &exclusive
 	})
 }
@@ -77,7 +77,10 @@ func (c *conversion) workload() {
 	c.times("workload.duration", "workload.duration", &w.Duration)
 	c.times("workload.warmup", "workload.warmup", &w.Warmup)
 	c.axis("workload.load_pattern", "workload.load.pattern", func(v any) { w.Load.Pattern = api.Pattern(fmt.Sprint(v)) })
-	c.axis("workload.rate", "workload.load.rate", func(v any) { w.Load.Rate, _ = v.(json.Number).Float64() })
+	c.axis("workload.rate", "workload.load.rate", func(v any) {
+		n, _ := v.(json.Number)
+		w.Load.Rate, _ = n.Float64()
+	})
 	if c.look("workload.rate") != nil && c.look("workload.load_pattern") == nil {
 		w.Load.Pattern = api.PatternPoisson
 	}
@@ -191,6 +194,7 @@ func (c *conversion) axisOf(path, target string, value any, set func(any)) {
 }
 
 func whole(v any) int32 {
-	n, _ := v.(json.Number).Int64()
-	return int32(min(max(n, -1<<31), 1<<31-1))
+	n, _ := v.(json.Number)
+	whole, _ := n.Int64()
+	return int32(min(max(whole, -1<<31), 1<<31-1))
 }

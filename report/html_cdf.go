@@ -23,8 +23,10 @@ func (d *Document) putDistributions(p *page) error {
 		name, caption, of string
 		d                 *Distribution
 	}{
-		{"ttft", "Time to first token", "requests", &sum.TTFT}, {"itl", "Inter-token latency", "gaps", &sum.ITL},
-		{"tpot", "Time per output token", "requests", &sum.TPOT}, {"e2e", "End-to-end latency", "requests", &sum.E2E},
+		{"ttft", "Time to first token", "requests", &sum.TTFT},
+		{"itl", "Inter-token latency", "gaps", &sum.ITL},
+		{"tpot", "Time per output token", "requests", &sum.TPOT},
+		{"e2e", "End-to-end latency", "requests", &sum.E2E},
 	} {
 		f, err := cumulative(l.caption, l.of, d.raw.samples[l.name], l.d)
 		if err != nil {

@@ -222,8 +222,14 @@ func viewTable(s *Summary) *table {
 	}
 	t := &table{Head: []string{"", "requests", "mean", "p50", "p99"}}
 	for _, n := range []named{
-		{"waiting in the queue", &v.Queue}, {"loading the model", &v.Load}, {"prefill", &v.Prefill}, {"decode", &v.Decode},
-		{"TTFT, server", &v.TTFT}, {"TTFT, client", &s.TTFT}, {"E2E, server", &v.E2E}, {"E2E, client", &s.E2E},
+		{"waiting in the queue", &v.Queue},
+		{"loading the model", &v.Load},
+		{"prefill", &v.Prefill},
+		{"decode", &v.Decode},
+		{"TTFT, server", &v.TTFT},
+		{"TTFT, client", &s.TTFT},
+		{"E2E, server", &v.E2E},
+		{"E2E, client", &s.E2E},
 	} {
 		if n.d.Count > 0 {
 			t.add(word(n.name), figureOf(count(n.d.Count)), figureOf(maybe(n.d.Mean, 1000)), figureOf(maybe(n.d.P50, 1000)), figureOf(maybe(n.d.P99, 1000)))

@@ -34,8 +34,10 @@ func sampledRun(t *testing.T, columns string, nodes map[string]func(s int) strin
 		for i := range gaps {
 			gaps[i] = 45_000
 		}
-		c.records = append(c.records, workload.Record{K: k, Server: "vllm-0", Intended: at, Sent: at, First: at + 100*ms1, Last: at + 955*ms1, End: at + 999*ms1,
-			Streamed: true, Gaps: gaps, OutputTokens: 20, Target: 20, PromptTokens: 5, Source: workload.CountedByServer})
+		c.records = append(c.records, workload.Record{
+			K: k, Server: "vllm-0", Intended: at, Sent: at, First: at + 100*ms1, Last: at + 955*ms1, End: at + 999*ms1,
+			Streamed: true, Gaps: gaps, OutputTokens: 20, Target: 20, PromptTokens: 5, Source: workload.CountedByServer,
+		})
 	}
 	storeIn(t, filepath.Join(attempt, "results"), c)
 	text := "timestamp,node," + columns + "\n"

@@ -29,8 +29,10 @@ func besides(t *testing.T, change func(k int, r *workload.Record), columns strin
 		for i := range gaps {
 			gaps[i] = 100_000
 		}
-		r := workload.Record{K: int64(k), Server: "s-0", Intended: at, Sent: at, First: at + 50*ms1, Last: at + 19_950*ms1, End: at + 19_960*ms1,
-			Streamed: true, Gaps: gaps, OutputTokens: 200, Target: 200, PromptTokens: 5, Source: workload.CountedByServer}
+		r := workload.Record{
+			K: int64(k), Server: "s-0", Intended: at, Sent: at, First: at + 50*ms1, Last: at + 19_950*ms1, End: at + 19_960*ms1,
+			Streamed: true, Gaps: gaps, OutputTokens: 200, Target: 200, PromptTokens: 5, Source: workload.CountedByServer,
+		}
 		if change != nil {
 			change(k, &r)
 		}

@@ -122,9 +122,7 @@ func (r *SweepResult) long() []longTrial {
 
 func (r *SweepResult) trialRows() [][]string {
 	head := []string{"run", "uid", "point", "repeat", "control", "phase", "reason", "verdict"}
-	for _, a := range r.allPaths() {
-		head = append(head, a)
-	}
+	head = append(head, r.allPaths()...)
 	for _, m := range sweepMetrics {
 		head = append(head, m.Name)
 	}

@@ -237,12 +237,6 @@ func (a *Axis) places() func(*PointResult) int {
 func scalings(s *api.BenchmarkSweep, axes []Axis, points []PointResult) []Scaling {
 	all := []Scaling{}
 	var told []string
-	add := func(axis *Axis, l along, about Scaling) {
-		about.Path, about.With, about.Others = axis.Path, axis.With, l.others
-		if about.climb(l.points, points) {
-			all = append(all, about)
-		}
-	}
 	loads := loadsOf(s)
 	loaded := func(path string) bool { return slices.Contains(loads, path) }
 	for i := range axes {
@@ -262,18 +256,23 @@ func scalings(s *api.BenchmarkSweep, axes []Axis, points []PointResult) []Scalin
 		}
 		if !slices.ContainsFunc(axis.With, loaded) {
 			for _, l := range lines(axis, axis.With, axes, points) {
-				add(axis, l, Scaling{Kind: kind})
+				all = climb(all, Scaling{Kind: kind}, axis, l, points)
 			}
 		}
 		for _, load := range axes {
-			if !loaded(load.Path) || load.Path == axis.Path || kind == "weak" {
-				continue
+			if loaded(load.Path) && load.Path != axis.Path && kind != "weak" {
+				all = weakScalings(all, axis, load.Path, axes, points)
 			}
-			for _, l := range lines(axis, append([]string{load.Path}, axis.With...), axes, points) {
-				for _, p := range proportional(axis, load.Path, l.points, points) {
-					add(axis, along{points: p.points, others: l.others}, Scaling{Kind: "weak", Load: load.Path, LoadPerCount: p.perCount})
-				}
-			}
+		}
+	}
+	return all
+}
+
+// weakScalings adds a line for each load per count.
+func weakScalings(all []Scaling, axis *Axis, load string, axes []Axis, points []PointResult) []Scaling {
+	for _, l := range lines(axis, append([]string{load}, axis.With...), axes, points) {
+		for _, p := range proportional(axis, load, l.points, points) {
+			all = climb(all, Scaling{Kind: "weak", Load: load, LoadPerCount: p.perCount}, axis, along{points: p.points, others: l.others}, points)
 		}
 	}
 	return all
@@ -321,9 +320,10 @@ func proportional(axis *Axis, load string, at []int, points []PointResult) []pro
 	return groups
 }
 
-// climb fills in the steps from points along the scaling's path; false when there are not two of them.
-func (s *Scaling) climb(at []int, points []PointResult) bool {
-	for _, i := range at {
+// climb adds a scaling with its steps, from points along an axis, where there are at least two.
+func climb(all []Scaling, s Scaling, axis *Axis, l along, points []PointResult) []Scaling {
+	s.Path, s.With, s.Others = axis.Path, axis.With, l.others
+	for _, i := range l.points {
 		n, _ := points[i].Values[s.Path].(float64)
 		v := points[i].metric("outputTokenThroughput")
 		if n <= 0 || !(v > 0) {
@@ -337,7 +337,10 @@ func (s *Scaling) climb(at []int, points []PointResult) bool {
 		}
 		s.Steps = append(s.Steps, step)
 	}
-	return len(s.Steps) > 1
+	if len(s.Steps) < 2 {
+		return all
+	}
+	return append(all, s)
 }
 
 // guide says what follows from the numbers.

@@ -27,20 +27,27 @@ type Observation struct {
 // Ollama docs/api (ps).
 var observations = []Observation{
 	{"requests_running", "Requests that the server is working on.", []string{
-		"vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requests_processing", "tgi_batch_current_size"}, false},
+		"vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requests_processing", "tgi_batch_current_size",
+	}, false},
 	{"requests_waiting", "Requests that wait in the server's queue.", []string{
-		"vllm:num_requests_waiting", "sglang:num_queue_reqs", "llamacpp:requests_deferred", "tgi_queue_size", "nv_inference_pending_request_count"}, false},
+		"vllm:num_requests_waiting", "sglang:num_queue_reqs", "llamacpp:requests_deferred", "tgi_queue_size", "nv_inference_pending_request_count",
+	}, false},
 	{"kv_cache_usage_ratio", "Share of the KV cache in use, of the engine whose is fullest.", []string{
-		"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage", "llamacpp:kv_cache_usage_ratio"}, true},
+		"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage", "llamacpp:kv_cache_usage_ratio",
+	}, true},
 	{"preemptions_total", "Requests that were put off because the KV cache was full.", []string{"vllm:num_preemptions_total"}, false},
 	{"prefix_cache_queries_total", "Prompt tokens that were looked for in the prefix cache.", []string{
-		"vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"}, false},
+		"vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total",
+	}, false},
 	{"prefix_cache_hits_total", "Prompt tokens that were found there.", []string{
-		"vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total", "sglang:cached_tokens_total"}, false},
+		"vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total", "sglang:cached_tokens_total",
+	}, false},
 	{"prompt_tokens_total", "Prompt tokens that the server has worked on.", []string{
-		"vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "llamacpp:prompt_tokens_total"}, false},
+		"vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "llamacpp:prompt_tokens_total",
+	}, false},
 	{"generation_tokens_total", "Tokens that the server has generated.", []string{
-		"vllm:generation_tokens_total", "sglang:generation_tokens_total", "llamacpp:tokens_predicted_total", "tgi_request_generated_tokens_sum"}, false},
+		"vllm:generation_tokens_total", "sglang:generation_tokens_total", "llamacpp:tokens_predicted_total", "tgi_request_generated_tokens_sum",
+	}, false},
 	{"loaded_models", "Models that Ollama holds in memory.", nil, false},
 	{"model_memory_bytes", "Memory of the models that Ollama holds.", nil, false},
 	{"model_vram_bytes", "What of that is on GPUs.", nil, false},

@@ -138,8 +138,12 @@ func TestEnforces(t *testing.T) {
 		enforce, rule string
 		want          bool
 	}{
-		{"none", "limits", false}, {"associations", "associations", true}, {"associations", "limits", false},
-		{"limits", "associations", true}, {"all", "qos", true}, {"", "associations", false},
+		{"none", "limits", false},
+		{"associations", "associations", true},
+		{"associations", "limits", false},
+		{"limits", "associations", true},
+		{"all", "qos", true},
+		{"", "associations", false},
 	} {
 		s := Slurm{Enforce: list(tc.enforce)}
 		if got := s.Enforces(tc.rule); got != tc.want {

@@ -51,19 +51,7 @@ func (p *pump) run(ctx context.Context, c *conn) {
 			c.up()
 		}
 	})
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case request := <-p.requests:
-				if _, err := wire.Write(request); err != nil {
-					failed(fmt.Errorf("send the request: %w", err))
-					return
-				}
-			}
-		}
-	}()
+	go p.write(ctx, wire, failed)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := wire.Read(buf)
@@ -83,6 +71,21 @@ func (p *pump) run(ctx context.Context, c *conn) {
 		if err != nil {
 			failed(fmt.Errorf("read the answer: %w", err))
 			return
+		}
+	}
+}
+
+// write sends the requests that are handed over.
+func (p *pump) write(ctx context.Context, wire io.Writer, failed func(error)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case request := <-p.requests:
+			if _, err := wire.Write(request); err != nil {
+				failed(fmt.Errorf("send the request: %w", err))
+				return
+			}
 		}
 	}
 }

@@ -137,14 +137,6 @@ func TestLoadAgainstAServer(t *testing.T) {
 	}
 }
 
-// The server's own timers stand beside the client's, and agree with what it pretends.
-func ollamaTimers(t *testing.T, r *Record) {
-	t.Helper()
-	if r.ServerPrefill < 20e6 || r.ServerDecode < 30e6 || r.ServerQueue+r.ServerPrefill+r.ServerDecode > r.End-r.Sent+1e6 {
-		t.Errorf("the server's timers: %+v", r)
-	}
-}
-
 func TestHeaderAndServerView(t *testing.T) {
 	t.Parallel()
 	url := simulated(t, simulate.Config{TTFT: 20 * time.Millisecond, ITL: time.Millisecond, Concurrency: 2})

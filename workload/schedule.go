@@ -146,12 +146,12 @@ func (s *rateSchedule) Next() (Arrival, bool) {
 			}
 			s.k++
 			return Arrival{K: s.k - 1, At: time.Duration(math.Round(at))}, true
-		} else if math.IsInf(p.length, 1) {
-			return Arrival{}, false // a rate of 0 to the end
-		} else {
-			s.before += area
-			s.begin += p.length
 		}
+		if math.IsInf(p.length, 1) {
+			return Arrival{}, false // a rate of 0 to the end
+		}
+		s.before += p.area(p.length)
+		s.begin += p.length
 		s.rates = s.rates[1:]
 	}
 	return Arrival{}, false

@@ -173,6 +173,7 @@ func (t *threadWire) Now() int64                             { return t.loop.Now
 func (t *threadWire) Set(timer *transport.Timer, when int64) { t.loop.Set(timer, when) }
 func (t *threadWire) Unset(timer *transport.Timer)           { t.loop.Unset(timer) }
 func (t *threadWire) Outstanding(target int) int             { return t.servers[target].Outstanding }
+
 func (t *threadWire) NewCall(done func()) call {
 	return &threadCall{t.loop.NewExchange(func(*transport.Exchange) { done() }), t.thread}
 }

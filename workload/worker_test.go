@@ -40,6 +40,7 @@ func (w *thought) NewCall(done func()) call {
 	c.timer.Fire = c.answered
 	return c
 }
+
 func (w *thought) under() (n int) {
 	for _, b := range w.busy {
 		n += b

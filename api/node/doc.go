@@ -271,7 +271,7 @@ const (
 	ExecutorFailed  = "failed"
 )
 
-// BoundErrorBudget: too many requests failed, so the load was ended.
+// BoundErrorBudget says that too many requests failed, so that the load was ended.
 const BoundErrorBudget = "errorBudget"
 
 // ServerState is what an agent knows of a server process on its node.

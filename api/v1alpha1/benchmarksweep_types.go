@@ -282,7 +282,7 @@ type FoundLimit struct {
 	Why  string `json:"why,omitempty"`
 }
 
-// ConditionStopped: True when a limit or the failure policy keeps further runs of a sweep from being begun.
+// ConditionStopped is True when a limit or the failure policy keeps further runs of a sweep from being begun.
 const ConditionStopped = "Stopped"
 
 const (
@@ -290,8 +290,9 @@ const (
 	LabelSweep = "benchd.dev/sweep"
 	// LabelTrial tells a run of a sweep from the others: a digest of its values and its repeat.
 	LabelTrial = "benchd.dev/trial"
-	// LabelPoint is equal for the repeats of a point, LabelRepeat counts them from 1.
-	LabelPoint  = "benchd.dev/point"
+	// LabelPoint is equal for the repeats of a point.
+	LabelPoint = "benchd.dev/point"
+	// LabelRepeat counts them from 1.
 	LabelRepeat = "benchd.dev/repeat"
 	// LabelControl marks control runs.
 	LabelControl = "benchd.dev/control"

@@ -177,6 +177,43 @@ func validateValues(values Values, at *field.Path) field.ErrorList {
 
 // validateStrategy checks that the strategy has what it needs, and that it makes no more runs than a sweep may have.
 func validateStrategy(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
+	errs := append(s.validateInclude(at), s.validateExclude(at)...)
+	if s.Strategy != StrategySearch && s.Search != nil {
+		errs = append(errs, field.Forbidden(at.Child("search"), "belongs to strategy search: set it, or leave search out"))
+	}
+	if s.Strategy != StrategyRandom && s.Samples != 0 {
+		errs = append(errs, field.Forbidden(at.Child("samples"), "belongs to strategy random: set it, or leave samples out"))
+	}
+	switch s.Strategy {
+	case StrategyList:
+		if len(s.Include) == 0 {
+			errs = append(errs, field.Required(at.Child("include"), "strategy list takes the points of include: give at least one"))
+		}
+		if len(s.Parameters) > 0 {
+			errs = append(errs, field.Forbidden(at.Child("parameters"), "strategy list takes the points of include alone: leave it out"))
+		}
+	case StrategyZip:
+		for i, p := range s.Parameters {
+			if len(p.Values) != len(s.Parameters[0].Values) {
+				errs = append(errs, field.Invalid(at.Child("parameters").Index(i).Child("values"), len(p.Values), fmt.Sprintf(
+					"strategy zip takes the values side by side: %s has %d, %s has %d; make them as many", s.Parameters[0].Path, len(s.Parameters[0].Values), p.Path, len(p.Values))))
+			}
+		}
+	case StrategyRandom:
+		errs = append(errs, validateRange(int64(s.Samples), 1, MaxSweepRuns, at.Child("samples"))...)
+	case StrategySearch:
+		errs = append(errs, validateSearch(s, at)...)
+	}
+	if len(s.Parameters) == 0 && len(s.Include) == 0 && s.Repeats <= 1 && s.Strategy != StrategySearch && s.Strategy != StrategyList {
+		errs = append(errs, field.Required(at.Child("parameters"), "name at least one field and its values, such as {path: workload.load.clientsPerNode, values: [1, 8, 32]}"))
+	}
+	if n := s.mostRuns(); n > MaxSweepRuns {
+		errs = append(errs, field.Invalid(at.Child("parameters"), n, fmt.Sprintf("are more than %d runs: leave values out, or make several sweeps", MaxSweepRuns)))
+	}
+	return errs
+}
+
+func (s *BenchmarkSweepSpec) validateInclude(at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, v := range s.Include {
 		if len(v) == 0 {
@@ -184,51 +221,41 @@ func validateStrategy(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 		}
 		errs = append(errs, validateValues(v, at.Child("include").Index(i))...)
 	}
+	return errs
+}
+
+func (s *BenchmarkSweepSpec) validateExclude(at *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	for i, v := range s.Exclude {
+		to := at.Child("exclude").Index(i)
 		if len(v) == 0 {
-			errs = append(errs, field.Required(at.Child("exclude").Index(i), "would leave out every point: name at least one field and its value"))
+			errs = append(errs, field.Required(to, "would leave out every point: name at least one field and its value"))
 		}
 		if s.Strategy == StrategyList {
-			errs = append(errs, field.Forbidden(at.Child("exclude").Index(i), "strategy list has the points of include alone: leave out of them what is not wanted"))
+			errs = append(errs, field.Forbidden(to, "strategy list has the points of include alone: leave out of them what is not wanted"))
 			continue
 		}
 		for _, path := range slices.Sorted(maps.Keys(v)) {
 			if !slices.ContainsFunc(s.Parameters, func(p ParameterSpec) bool { return p.Path == path }) {
-				errs = append(errs, field.Invalid(at.Child("exclude").Index(i), clip(path), "is the path of no parameter, so that nothing would be left out: write it as in parameters"))
+				errs = append(errs, field.Invalid(to, clip(path), "is the path of no parameter, so that nothing would be left out: write it as in parameters"))
 			}
 		}
 	}
-	if s.Strategy != StrategySearch && s.Search != nil {
-		errs = append(errs, field.Forbidden(at.Child("search"), "belongs to strategy search: set it, or leave search out"))
-	}
-	if s.Strategy != StrategyRandom && s.Samples != 0 {
-		errs = append(errs, field.Forbidden(at.Child("samples"), "belongs to strategy random: set it, or leave samples out"))
-	}
-	none := len(s.Parameters) == 0
+	return errs
+}
+
+// mostRuns is how many runs the sweep has at most, before anything is excluded; a count beyond MaxSweepRuns is not exact.
+func (s *BenchmarkSweepSpec) mostRuns() int {
 	total := 1
 	switch s.Strategy {
 	case StrategyList:
-		if len(s.Include) == 0 {
-			errs = append(errs, field.Required(at.Child("include"), "strategy list takes the points of include: give at least one"))
-		}
-		if !none {
-			errs = append(errs, field.Forbidden(at.Child("parameters"), "strategy list takes the points of include alone: leave it out"))
-		}
-		total = len(s.Include)
+		total = 0
 	case StrategyZip:
-		for i, p := range s.Parameters {
-			if len(p.Values) != len(s.Parameters[0].Values) {
-				errs = append(errs, field.Invalid(at.Child("parameters").Index(i).Child("values"), len(p.Values), fmt.Sprintf(
-					"strategy zip takes the values side by side: %s has %d, %s has %d; make them as many", s.Parameters[0].Path, len(s.Parameters[0].Values), p.Path, len(p.Values))))
-			}
+		for _, p := range s.Parameters {
 			total = len(p.Values)
 		}
 	case StrategyRandom:
-		errs = append(errs, validateRange(int64(s.Samples), 1, MaxSweepRuns, at.Child("samples"))...)
 		total = int(s.Samples)
-	case StrategySearch:
-		errs = append(errs, validateSearch(s, at)...)
-		fallthrough
 	default:
 		for _, p := range s.Parameters {
 			if total *= max(1, len(p.Values)); total > MaxSweepRuns {
@@ -236,12 +263,7 @@ func validateStrategy(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 			}
 		}
 	}
-	if none && len(s.Include) == 0 && s.Repeats <= 1 && s.Strategy != StrategySearch && s.Strategy != StrategyList {
-		errs = append(errs, field.Required(at.Child("parameters"), "name at least one field and its values, such as {path: workload.load.clientsPerNode, values: [1, 8, 32]}"))
-	}
-	if s.Strategy != StrategyList {
-		total += len(s.Include)
-	}
+	total += len(s.Include)
 	if s.Strategy == StrategySearch && s.Search != nil {
 		total *= int(max(1, min(s.Search.MaxTrials, MaxSweepRuns)))
 	}
@@ -249,10 +271,7 @@ func validateStrategy(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {
 	if c := s.Control; c != nil && c.Every > 0 {
 		total += (total + int(c.Every) - 1) / int(c.Every)
 	}
-	if total > MaxSweepRuns {
-		errs = append(errs, field.Invalid(at.Child("parameters"), total, fmt.Sprintf("are more than %d runs: leave values out, or make several sweeps", MaxSweepRuns)))
-	}
-	return errs
+	return total
 }
 
 func validateSearch(s *BenchmarkSweepSpec, at *field.Path) field.ErrorList {

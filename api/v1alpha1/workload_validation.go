@@ -300,8 +300,13 @@ func validateVerdict(v *VerdictSpec, at *field.Path) field.ErrorList {
 		value float64
 		most  float64
 	}{
-		{"invalidErrorRate", v.InvalidErrorRate, 1}, {"suspectErrorRate", v.SuspectErrorRate, 1}, {"rateDeviation", v.RateDeviation, 1},
-		{"lagShare", v.LagShare, 1}, {"clientCPU", v.ClientCPU, 1}, {"shortOutputs", v.ShortOutputs, 1}, {"drift", v.Drift, 100},
+		{"invalidErrorRate", v.InvalidErrorRate, 1},
+		{"suspectErrorRate", v.SuspectErrorRate, 1},
+		{"rateDeviation", v.RateDeviation, 1},
+		{"lagShare", v.LagShare, 1},
+		{"clientCPU", v.ClientCPU, 1},
+		{"shortOutputs", v.ShortOutputs, 1},
+		{"drift", v.Drift, 100},
 	} {
 		if !(f.value > 0 && f.value <= f.most) {
 			errs = append(errs, field.Invalid(at.Child(f.name), f.value, fmt.Sprintf("use a share above 0 and at most %g", f.most)))

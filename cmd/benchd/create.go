@@ -104,8 +104,12 @@ func (c *createOptions) given(cmd *cobra.Command) answers {
 			flag    string
 			pattern api.Pattern
 		}{
-			{"burst", api.PatternBurst}, {"steps", api.PatternSteps}, {"ramp", api.PatternRamp}, {"trace", api.PatternTrace},
-			{"burstiness", api.PatternGamma}, {"rate", api.PatternPoisson},
+			{"burst", api.PatternBurst},
+			{"steps", api.PatternSteps},
+			{"ramp", api.PatternRamp},
+			{"trace", api.PatternTrace},
+			{"burstiness", api.PatternGamma},
+			{"rate", api.PatternPoisson},
 		} {
 			if _, given := a[follows.flag]; given {
 				a["pattern"] = []string{string(follows.pattern)}

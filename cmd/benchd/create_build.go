@@ -112,7 +112,7 @@ func faultsOf(err error) []*answerError {
 		return nil
 	}
 	var all []*answerError
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // its own parts are what is wanted
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			all = append(all, faultsOf(e)...)
 		}

@@ -104,13 +104,19 @@ func defaultsOf(f *site.Facts) siteDefaults {
 			s.Partitions = append(s.Partitions, own)
 		}
 	}
-	most := 0
+	s.GPUsPerNode = mostCommon(gpus)
+	return s
+}
+
+// mostCommon is the number of GPUs that most nodes with any have; of two, the larger.
+func mostCommon(gpus map[int]int) int {
+	common, most := 0, 0
 	for n, nodes := range gpus {
-		if n > 0 && (nodes > most || nodes == most && n > s.GPUsPerNode) {
-			s.GPUsPerNode, most = n, nodes
+		if n > 0 && (nodes > most || nodes == most && n > common) {
+			common, most = n, nodes
 		}
 	}
-	return s
+	return common
 }
 
 // ahead puts a word before the others.

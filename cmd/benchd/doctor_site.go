@@ -180,6 +180,16 @@ func checkAccountLimits(f *site.Facts) []finding {
 			}
 		}
 	}
+	all = append(all, fullQueues(f)...)
+	if len(all) == 0 {
+		return []finding{found(check, "none; you have %s in the queue", counted(len(f.Jobs), "job"))}
+	}
+	return all
+}
+
+// fullQueues warns of what takes no further job.
+func fullQueues(f *site.Facts) []finding {
+	var all []finding
 	full := map[string]bool{}
 	for _, a := range f.Associations {
 		for _, name := range append([]string{""}, a.QOS...) {
@@ -190,9 +200,6 @@ func checkAccountLimits(f *site.Facts) []finding {
 				}
 			}
 		}
-	}
-	if len(all) == 0 {
-		return []finding{found(check, "none; you have %s in the queue", counted(len(f.Jobs), "job"))}
 	}
 	return all
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -330,13 +329,4 @@ func (t *rawTail) close() {
 	if t != nil {
 		t.tail.Close()
 	}
-}
-
-func copyFile(out io.Writer, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, f)
-	return errors.Join(err, f.Close())
 }

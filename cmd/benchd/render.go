@@ -101,7 +101,7 @@ func renderServers(say func(string, ...any), manifest *node.Manifest, binary str
 				return err
 			}
 			for _, p := range processes {
-				if err := renderProcess(say, manifest, r, rank, folder, p); err != nil {
+				if err := renderProcess(say, manifest, r, rank, p); err != nil {
 					return err
 				}
 			}
@@ -110,7 +110,7 @@ func renderServers(say func(string, ...any), manifest *node.Manifest, binary str
 	return nil
 }
 
-func renderProcess(say func(string, ...any), manifest *node.Manifest, r node.Replica, rank int, folder node.Folder, p services.Process) error {
+func renderProcess(say func(string, ...any), manifest *node.Manifest, r node.Replica, rank int, p services.Process) error {
 	name := r.Name
 	if p.Name != "" {
 		name += "-" + p.Name

@@ -79,16 +79,7 @@ func (s screen) verdictLines(run *api.BenchmarkRun) []string {
 		}
 		lines = append(lines, s.wrap(message, 2, 12)...)
 	}
-	var found []string
-	if n := len(st.Attempts); n > 0 {
-		for _, f := range st.Attempts[n-1].Findings {
-			found = append(found, fmt.Sprintf("%s on %s: %s. Next: %s", f.Rule, f.Node, strings.TrimSuffix(f.Meaning, "."), f.NextStep))
-		}
-	}
-	if st.Summary != nil {
-		found = append(found, st.Summary.VerdictReasons...)
-	}
-	for _, text := range found {
+	for _, text := range doubts(st) {
 		for i, line := range s.wrap(text, 4, 6) {
 			if i == 0 {
 				line = "  " + markWarn + line[3:]
@@ -97,6 +88,20 @@ func (s screen) verdictLines(run *api.BenchmarkRun) []string {
 		}
 	}
 	return lines
+}
+
+// doubts are what the logs told of, each with what to do next, and why the numbers are not valid.
+func doubts(st *api.BenchmarkRunStatus) []string {
+	var all []string
+	if n := len(st.Attempts); n > 0 {
+		for _, f := range st.Attempts[n-1].Findings {
+			all = append(all, fmt.Sprintf("%s on %s: %s. Next: %s", f.Rule, f.Node, strings.TrimSuffix(f.Meaning, "."), f.NextStep))
+		}
+	}
+	if st.Summary != nil {
+		all = append(all, st.Summary.VerdictReasons...)
+	}
+	return all
 }
 
 // numberLines are the headline numbers.

@@ -391,8 +391,14 @@ func (v *runView) nodes() []string {
 		return nil
 	}
 	columns := []column{
-		{title: "NODE", most: 30}, {title: "ROLES", worth: 6}, {title: "CPU", worth: 7, right: true}, {title: "MEMORY", worth: 4, right: true},
-		{title: "GPU", worth: 5, right: true}, {title: "GPU MEMORY", worth: 3, right: true}, {title: "POWER", worth: 2, right: true}, {title: "ADDRESS", worth: 1},
+		{title: "NODE", most: 30},
+		{title: "ROLES", worth: 6},
+		{title: "CPU", worth: 7, right: true},
+		{title: "MEMORY", worth: 4, right: true},
+		{title: "GPU", worth: 5, right: true},
+		{title: "GPU MEMORY", worth: 3, right: true},
+		{title: "POWER", worth: 2, right: true},
+		{title: "ADDRESS", worth: 1},
 	}
 	gpus := false
 	var rows [][]string

@@ -165,9 +165,6 @@ func sparkline(values []float64, width int) string {
 	return b.String()
 }
 
-// cut shortens a foreign text.
-func cut(text string, width int) string { return ansi.Truncate(clean(text), width, "…") }
-
 // pad fills a drawn text up to a width.
 func pad(text string, width int) string {
 	return text + strings.Repeat(" ", max(0, width-ansi.StringWidth(text)))

@@ -212,36 +212,43 @@ func TestServiceFailures(t *testing.T) {
 	}{
 		"offline": {
 			served(t, "ollama", "llama2", config("models", models), func(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_REGISTRY"] = "offline" }),
-			api.FailureUser, "ModelNotAvailable", []string{"pull model llama2", "no such host", "OLLAMA_MODELS=FOLDER ollama pull llama2"},
+			api.FailureUser, "ModelNotAvailable",
+			[]string{"pull model llama2", "no such host", "OLLAMA_MODELS=FOLDER ollama pull llama2"},
 		},
 		"nosuchmodel": {
 			served(t, "ollama", "lama2", config("models", models), func(s *api.BenchmarkRunSpec) { s.Container.Env["STANDIN_REGISTRY"] = "llama2" }),
-			api.FailureUser, "ModelNotAvailable", []string{"pull model lama2", "file does not exist", "correct service.model"},
+			api.FailureUser, "ModelNotAvailable",
+			[]string{"pull model lama2", "file does not exist", "correct service.model"},
 		},
 		"nopull": {
 			served(t, "ollama", "llama2", config("models", models), config("pull", false)),
-			api.FailureUser, "ModelNotAvailable", []string{"llama2 is not there and service.config.pull is false"},
+			api.FailureUser, "ModelNotAvailable",
+			[]string{"llama2 is not there and service.config.pull is false"},
 		},
 		"noprogram": {
 			served(t, "vllm", "m", func(s *api.BenchmarkRunSpec) { s.Container.Path = []string{"/nowhere"} }),
-			api.FailureUser, "ServiceProgramMissing", []string{"vllm is not to be found on node node001", "slurm.modules"},
+			api.FailureUser, "ServiceProgramMissing",
+			[]string{"vllm is not to be found on node node001", "slurm.modules"},
 		},
 		"noruntime": {
 			served(t, "vllm", "m", func(s *api.BenchmarkRunSpec) {
 				s.Container = api.ContainerSpec{Runtime: api.RuntimeSingularity, Image: "/etc/hostname"}
 			}),
-			api.FailureUser, "ContainerRuntimeMissing", []string{"spec.container.runtime", "singularity is not on PATH", "slurm.modules"},
+			api.FailureUser, "ContainerRuntimeMissing",
+			[]string{"spec.container.runtime", "singularity is not on PATH", "slurm.modules"},
 		},
 		"unknownoption": {
 			served(t, "vllm", "m", gpus, func(s *api.BenchmarkRunSpec) { s.Service.Args = []string{"--max-model-length", "7"} }),
-			api.FailureUser, "UnknownOption", []string{"vllm ended by itself: exit status 2", "correct service.args", "unrecognized arguments: --max-model-length"},
+			api.FailureUser, "UnknownOption",
+			[]string{"vllm ended by itself: exit status 2", "correct service.args", "unrecognized arguments: --max-model-length"},
 		},
 		"crash": {
 			served(t, "vllm", "m", gpus, func(s *api.BenchmarkRunSpec) {
 				s.Container.Env["STANDIN_CRASH_AFTER"] = "1s"
 				s.Workload.Duration = seconds(20)
 			}),
-			api.FailureUser, "CUDAOutOfMemory", []string{"vllm ended by itself", "lower config.maxModelLen", "CUDA out of memory"},
+			api.FailureUser, "CUDAOutOfMemory",
+			[]string{"vllm ended by itself", "lower config.maxModelLen", "CUDA out of memory"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

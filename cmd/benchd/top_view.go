@@ -269,8 +269,13 @@ func section[T api.Object](v *topView, columns []column, objects []T, cells func
 
 func (v *topView) sweeps() []topLine {
 	columns := []column{
-		{title: "SWEEP", most: 24}, {title: "PHASE", worth: 6}, {title: "PROGRESS", worth: 5}, {title: "ENDED", worth: 7, right: true},
-		{title: "FAILED", worth: 4, right: true}, {title: "NODE-H", worth: 2, right: true}, {title: "MESSAGE", worth: 3},
+		{title: "SWEEP", most: 24},
+		{title: "PHASE", worth: 6},
+		{title: "PROGRESS", worth: 5},
+		{title: "ENDED", worth: 7, right: true},
+		{title: "FAILED", worth: 4, right: true},
+		{title: "NODE-H", worth: 2, right: true},
+		{title: "MESSAGE", worth: 3},
 	}
 	return section(v, columns, v.last.sweeps, func(_ int, s *api.BenchmarkSweep) []string {
 		st := &s.Status
@@ -284,8 +289,13 @@ func (v *topView) sweeps() []topLine {
 
 func (v *topView) allocations() []topLine {
 	columns := []column{
-		{title: "ALLOCATION", most: 24}, {title: "PHASE", worth: 7}, {title: "JOB", worth: 4}, {title: "STATE", worth: 2},
-		{title: "NODES", worth: 6, right: true}, {title: "SERVERS", worth: 5, right: true}, {title: "MESSAGE", worth: 3},
+		{title: "ALLOCATION", most: 24},
+		{title: "PHASE", worth: 7},
+		{title: "JOB", worth: 4},
+		{title: "STATE", worth: 2},
+		{title: "NODES", worth: 6, right: true},
+		{title: "SERVERS", worth: 5, right: true},
+		{title: "MESSAGE", worth: 3},
 	}
 	return section(v, columns, byPhase(v.last.allocations), func(_ int, a *api.Allocation) []string {
 		state := ""
@@ -319,9 +329,18 @@ func wantedNodes(a *api.Allocation) int {
 
 func (v *topView) runs() []topLine {
 	columns := []column{
-		{title: "#"}, {title: "RUN", most: 36}, {title: "PHASE", worth: 9}, {title: "LOAD", worth: 4}, {title: "DONE", worth: 8, right: true},
-		{title: "REQ/S", worth: 5, right: true}, {title: "TOK/S", worth: 7, right: true}, {title: "TTFT", worth: 6, right: true}, {title: "FAILED", worth: 2, right: true},
-		{title: "TOK/S SO FAR", worth: 3, most: 24}, {title: "TTFT SO FAR", worth: 1, most: 24}, {title: "MESSAGE", worth: 1},
+		{title: "#"},
+		{title: "RUN", most: 36},
+		{title: "PHASE", worth: 9},
+		{title: "LOAD", worth: 4},
+		{title: "DONE", worth: 8, right: true},
+		{title: "REQ/S", worth: 5, right: true},
+		{title: "TOK/S", worth: 7, right: true},
+		{title: "TTFT", worth: 6, right: true},
+		{title: "FAILED", worth: 2, right: true},
+		{title: "TOK/S SO FAR", worth: 3, most: 24},
+		{title: "TTFT SO FAR", worth: 1, most: 24},
+		{title: "MESSAGE", worth: 1},
 	}
 	return section(v, columns, v.last.runs, func(i int, run *api.BenchmarkRun) []string {
 		cells := make([]string, len(columns))

@@ -28,10 +28,6 @@ limit or its failure policy has stopped has ended.`,
 		Example: "  benchd wait my-run\n  benchd wait sweep/my-sweep\n  benchd wait my-run --for phase=Executing --timeout 1h\n  benchd wait my-run --for condition=Deployed\n  benchd wait my-run --for delete",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			holds, err := parseWait(condition)
-			if err != nil {
-				return err
-			}
 			ctx, stop := withSignals(cmd.Context())
 			defer stop()
 			if timeout > 0 {
@@ -39,47 +35,56 @@ limit or its failure policy has stopped has ended.`,
 				ctx, cancel = context.WithTimeout(ctx, timeout)
 				defer cancel()
 			}
-			c, err := connectRunning(ctx, o.home)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			kind, names, err := objectArgs(args)
-			if err != nil {
-				return err
-			}
-			if kind != api.KindBenchmarkRun && kind != api.KindBenchmarkSweep {
-				return exitError{exitInvalid, fmt.Errorf("wait knows runs and sweeps, not a %s", word(kind))}
-			}
-			var ended []error // all are waited for, however the first of them ended
-			for _, name := range names {
-				w, err := waitFor(ctx, c, kind, o.namespace, name, holds)
-				if errors.Is(err, context.DeadlineExceeded) {
-					return exitError{exitTimeout, fmt.Errorf("%s %s: not within %s: %s", word(kind), name, timeout, w.lastSeen())}
-				}
-				if err != nil {
-					return err
-				}
-				if condition != "end" {
-					say(cmd)("%s/%s %s", word(kind), name, condition)
-				} else {
-					say(cmd)("%s/%s has ended: %s", word(kind), name, w.phase)
-					if err := w.outcome(); err != nil {
-						ended = append(ended, err)
-					}
-				}
-			}
-			if len(ended) == 0 {
-				return nil
-			}
-			first := exitError{code: exitFailure}
-			errors.As(ended[0], &first)
-			return exitError{first.code, errors.Join(ended...)}
+			return o.wait(ctx, say(cmd), condition, timeout, args)
 		},
 	}
 	cmd.Flags().StringVar(&condition, "for", "end", "end, delete, phase=PHASE or condition=TYPE[=STATUS]")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up after this time; 0 means never")
 	return cmd
+}
+
+// wait waits for all that the arguments name, however the first of them ended. ctx ends after the timeout.
+func (o *options) wait(ctx context.Context, say func(string, ...any), condition string, timeout time.Duration, args []string) error {
+	holds, err := parseWait(condition)
+	if err != nil {
+		return err
+	}
+	c, err := connectRunning(ctx, o.home)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	kind, names, err := objectArgs(args)
+	if err != nil {
+		return err
+	}
+	if kind != api.KindBenchmarkRun && kind != api.KindBenchmarkSweep {
+		return exitError{exitInvalid, fmt.Errorf("wait knows runs and sweeps, not a %s", word(kind))}
+	}
+	var ended []error
+	for _, name := range names {
+		w, err := waitFor(ctx, c, kind, o.namespace, name, holds)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return exitError{exitTimeout, fmt.Errorf("%s %s: not within %s: %s", word(kind), name, timeout, w.lastSeen())}
+		}
+		if err != nil {
+			return err
+		}
+		if condition != "end" {
+			say("%s/%s %s", word(kind), name, condition)
+			continue
+		}
+		say("%s/%s has ended: %s", word(kind), name, w.phase)
+		if err := w.outcome(); err != nil {
+			ended = append(ended, err)
+		}
+	}
+	if len(ended) == 0 {
+		return nil
+	}
+	first := exitError{code: exitFailure}
+	errors.As(ended[0], &first)
+	return exitError{first.code, errors.Join(ended...)}
 }
 
 // waited is what is waited for, as far as waiting goes. A nil obj means that it is gone.

@@ -21,7 +21,10 @@ func (b *bench) smallFigures() []figure {
 			u, r, err := b.reader(ctx, t, l)
 			return u, float64(r.Requests) / r.Seconds, err
 		}},
-		{"wrk", b.wrk}, {"hey", b.hey}, {"vegeta", b.vegeta}, {"fortio", b.fortio},
+		{"wrk", b.wrk},
+		{"hey", b.hey},
+		{"vegeta", b.vegeta},
+		{"fortio", b.fortio},
 	}
 	f := figure{
 		id: "e", title: "Small requests, not streamed",

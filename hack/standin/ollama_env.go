@@ -209,7 +209,7 @@ func (k *keepAlive) UnmarshalJSON(b []byte) error {
 		}
 		k.d = d
 	default:
-		return errors.New("Unsupported type: " + string(b)) //nolint:revive // Ollama's own words
+		return errors.New("Unsupported type: " + string(b))
 	}
 	if k.d < 0 {
 		k.d = forever

@@ -14,7 +14,6 @@ type click struct {
 	usage      string // after the program: "[OPTIONS]"
 	options    []*option
 	positional []string // names of the arguments, all required
-	groupsHelp string
 }
 
 // parse reads args.

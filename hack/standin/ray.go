@@ -163,7 +163,7 @@ func (c *call) rayDial(ctx context.Context, address string) (*rayClient, error) 
 		}
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			fmt.Fprintf(c.stderr, "[%s W %d %d] gcs_client.cc:183: Failed to get cluster ID from GCS server: TimedOut: Timed out while waiting for GCS to become available.\n", rayTime(), os.Getpid(), os.Getpid())
-			return nil, fmt.Errorf("Failed to connect to GCS at address %s", address) //nolint:revive // Ray's own words
+			return nil, fmt.Errorf("Failed to connect to GCS at address %s", address)
 		}
 		sleep(ctx, 20*time.Millisecond)
 	}

@@ -229,7 +229,7 @@ func (s *rayStarter) startGCS(ctx context.Context) error {
 		}
 		port++
 	}
-	return fmt.Errorf("Failed to start the dashboard: %w", errors.New(strings.ReplaceAll(err.Error(), "address already in use", "port is taken"))) //nolint:revive // Ray's own words
+	return fmt.Errorf("Failed to start the dashboard: %w", errors.New(strings.ReplaceAll(err.Error(), "address already in use", "port is taken")))
 }
 
 // start runs a daemon until it is ready.

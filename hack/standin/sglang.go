@@ -168,7 +168,7 @@ func (c *call) sglangServe(ctx context.Context, prog string, args []string) int 
 // sglangLaunch gathers the nodes and serves on the first.
 func (c *call) sglangLaunch(ctx context.Context, p *parsed, nnodes, rank int) int {
 	s := &vllmServer{call: c, nnodes: nnodes, nodeRank: rank, world: p.number("tensor-parallel-size", 1), model: p.text("model-path", "")}
-	all, code := newPeers(), exitOK
+	all := newPeers()
 	if nnodes > 1 {
 		host, port, err := net.SplitHostPort(p.text("dist-init-addr", ""))
 		number, ok := readSize(port)
@@ -176,6 +176,7 @@ func (c *call) sglangLaunch(ctx context.Context, p *parsed, nnodes, rank int) in
 			return c.raise("ValueError", "not enough values to unpack (expected 2, got 1)")
 		}
 		s.masterAddr, s.masterPort = host, number
+		var code int
 		if rank == 0 {
 			all, code = s.gatherFollowers(ctx)
 		} else {

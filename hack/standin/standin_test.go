@@ -145,7 +145,11 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	at, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		t.Fatalf("a TCP port at %v", l.Addr())
+	}
+	return at.Port
 }
 
 // ask sends a request and returns the status and the body.

@@ -145,8 +145,12 @@ func (s *vllmServer) checkValues() int {
 		return s.raise("ValueError", "--api-server-count=%d cannot be used with --headless (no API servers are started in headless mode).", n)
 	}
 	for _, at := range []struct{ key, config string }{
-		{"tensor-parallel-size", "ParallelConfig"}, {"pipeline-parallel-size", "ParallelConfig"}, {"data-parallel-size", "ParallelConfig"},
-		{"nnodes", "ParallelConfig"}, {"max-num-seqs", "SchedulerConfig"}, {"max-num-batched-tokens", "SchedulerConfig"},
+		{"tensor-parallel-size", "ParallelConfig"},
+		{"pipeline-parallel-size", "ParallelConfig"},
+		{"data-parallel-size", "ParallelConfig"},
+		{"nnodes", "ParallelConfig"},
+		{"max-num-seqs", "SchedulerConfig"},
+		{"max-num-batched-tokens", "SchedulerConfig"},
 	} {
 		if n := p.number(at.key, 1); n < 1 {
 			return s.invalid(at.config, "%s\n  Input should be greater than or equal to 1 [type=greater_than_equal, input_value=%d, input_type=int]", strings.ReplaceAll(at.key, "-", "_"), n)

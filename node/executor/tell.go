@@ -35,11 +35,12 @@ func (e *Executor) tell(req *node.StartRequest, load *workload.Load, done <-chan
 			stage = p.Stage
 			log.Info("stage begins", "stage", stage)
 		}
-		message := "load goes on"
-		if ended {
-			message = "load has ended"
-		}
-		log.Info(message, "stage", p.Stage, "percent", p.Percent, "sent", p.Sent, "succeeded", p.Succeeded, "failed", p.Failed,
+		tell := log.With("stage", p.Stage, "percent", p.Percent, "sent", p.Sent, "succeeded", p.Succeeded, "failed", p.Failed,
 			"in_flight", p.InFlight, "requests_per_s", int64(p.RequestRate), "tokens_per_s", int64(p.TokenRate))
+		if ended {
+			tell.Info("load has ended")
+		} else {
+			tell.Info("load goes on")
+		}
 	}
 }

@@ -119,7 +119,7 @@ func (t *tailer) follows(sources []Source) bool {
 func (t *tailer) warn(what string, err error) {
 	if err != nil && !t.warned[what] {
 		t.warned[what] = true
-		t.Log.Warn(what, "error", err)
+		t.Log.Warn(what, "error", err) //nolint:sloglint // one of a few constants, each told once
 	}
 }
 

@@ -89,8 +89,13 @@ func TestSamplesAreReadableWhileTheyAreWritten(t *testing.T) {
 	first := run(4)
 	all := run(len(first) + 3) // a second life appends, without another header
 	want := header(append(machineMetrics, []Metric{
-		{FamilyRole, "client", "cpu_percent", ""}, {FamilyRole, "client", "memory_bytes", ""}, {FamilyRole, "client", "processes", ""},
-		{FamilyRole, "server", "cpu_percent", ""}, {FamilyRole, "server", "memory_bytes", ""}, {FamilyRole, "server", "processes", ""}, gapMetric,
+		{FamilyRole, "client", "cpu_percent", ""},
+		{FamilyRole, "client", "memory_bytes", ""},
+		{FamilyRole, "client", "processes", ""},
+		{FamilyRole, "server", "cpu_percent", ""},
+		{FamilyRole, "server", "memory_bytes", ""},
+		{FamilyRole, "server", "processes", ""},
+		gapMetric,
 	}...))
 	if len(all) < len(first)+3 || cmp.Diff(want, all[0]) != "" {
 		t.Fatalf("%d rows, then %d; header %v", len(first), len(all), all[0])

@@ -191,6 +191,6 @@ func watchXIDs(lib nvml.Interface, gpus []*nvmlGPU) (stop func()) {
 	return func() {
 		close(ended)
 		<-done
-		set.Free()
+		_ = set.Free() // the process ends soon, and its handle with it
 	}
 }

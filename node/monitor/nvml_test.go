@@ -11,11 +11,12 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxa100"
+	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/server"
 	"github.com/google/go-cmp/cmp"
 )
 
 // dgx is NVML on a DGX A100 whose GPUs do something. The third one tells nothing; the second is in trouble.
-func dgx(t *testing.T, events <-chan nvml.EventData) *dgxa100.Server {
+func dgx(t *testing.T, events <-chan nvml.EventData) *server.Server {
 	t.Helper()
 	lib := dgxa100.New()
 	lib.EventSetCreateFunc = func() (nvml.EventSet, nvml.Return) {
@@ -32,7 +33,7 @@ func dgx(t *testing.T, events <-chan nvml.EventData) *dgxa100.Server {
 		}, nvml.SUCCESS
 	}
 	for i, device := range lib.Devices {
-		d, ok := device.(*dgxa100.Device)
+		d, ok := device.(*server.Device)
 		if !ok {
 			t.Fatalf("the mock's devices are %T", device)
 		}
@@ -44,7 +45,7 @@ func dgx(t *testing.T, events <-chan nvml.EventData) *dgxa100.Server {
 	return lib
 }
 
-func talk(d *dgxa100.Device, i int) {
+func talk(d *server.Device, i int) {
 	n := uint32(i)
 	d.GetUtilizationRatesFunc = func() (nvml.Utilization, nvml.Return) { return nvml.Utilization{Gpu: 90 + n, Memory: 10}, nvml.SUCCESS }
 	d.GetMemoryInfoFunc = func() (nvml.Memory, nvml.Return) { return nvml.Memory{Total: 40 << 30, Used: 1 << 30}, nvml.SUCCESS }
@@ -65,7 +66,7 @@ func talk(d *dgxa100.Device, i int) {
 }
 
 // mute makes a GPU tell nothing but that it is there.
-func mute(d *dgxa100.Device) {
+func mute(d *server.Device) {
 	d.GetUtilizationRatesFunc = func() (nvml.Utilization, nvml.Return) { return nvml.Utilization{}, nvml.ERROR_NOT_SUPPORTED }
 	d.GetMemoryInfoFunc = func() (nvml.Memory, nvml.Return) { return nvml.Memory{}, nvml.ERROR_GPU_IS_LOST }
 	d.GetPowerUsageFunc = func() (uint32, nvml.Return) { return 0, nvml.ERROR_NOT_SUPPORTED }
@@ -132,7 +133,7 @@ func TestNVMLThatIsNotThere(t *testing.T) {
 }
 
 // uuids are those of a DGX's GPUs, by index.
-func uuids(t *testing.T, lib *dgxa100.Server) []string {
+func uuids(t *testing.T, lib *server.Server) []string {
 	t.Helper()
 	var all []string
 	for _, d := range lib.Devices {
@@ -187,7 +188,7 @@ func TestNVMLOfASlice(t *testing.T) {
 		return known(uuid)
 	}
 	for _, i := range []int{3, 5} {
-		if d, ok := lib.Devices[i].(*dgxa100.Device); ok {
+		if d, ok := lib.Devices[i].(*server.Device); ok {
 			d.GetMigModeFunc = func() (int, int, nvml.Return) { return nvml.DEVICE_MIG_ENABLE, nvml.DEVICE_MIG_ENABLE, nvml.SUCCESS }
 		}
 	}
