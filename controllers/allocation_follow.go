@@ -32,11 +32,11 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 	if outage != nil || look == nil {
 		return job, false, nil
 	}
-	if found, ok := look.jobs[s.a.Status.JobID]; ok {
+	if found, ok := look.jobs[s.a.Status.JobID]; ok && s.own(found) {
 		s.a.Status.MissingSince = nil
 		if found.State == slurmadapter.Failed && found.ExitCode == "" {
 			// The queue does not tell exit codes, and the script's says which of its own checks failed.
-			if looked, err := s.poller.lookup(s.ctx, found.ID, s.a.CreationTimestamp.Time); err == nil && looked.State == found.State {
+			if looked, err := s.lookup(); err == nil && looked.State == found.State {
 				found = looked
 			}
 		}
@@ -45,7 +45,7 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 	if since := s.a.Status.PhaseSince; since != nil && !look.at.After(since.Time.Add(time.Second)) {
 		return job, false, nil // a look from before the submission; stored times are whole seconds
 	}
-	found, err := s.poller.lookup(s.ctx, s.a.Status.JobID, s.a.CreationTimestamp.Time)
+	found, err := s.lookup()
 	switch {
 	case err == nil && found.State.Stage() == slurmadapter.StageEnded:
 		return found, true, nil
@@ -56,9 +56,16 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 	default:
 		return job, false, err
 	}
-	if node.Exists(node.Folder(s.a.Status.Folder).Exit()) {
+	folder := node.Folder(s.a.Status.Folder)
+	var exit node.ExitRecord
+	if node.ReadJSON(folder.Exit(), &exit) == nil {
 		// The lead sealed how the job ended, and Slurm has forgotten it: that is enough.
-		return slurmadapter.Job{ID: s.a.Status.JobID, State: slurmadapter.Completed, Reason: "forgotten by Slurm, ended by its lead"}, true, nil
+		job = slurmadapter.Job{ID: s.a.Status.JobID, State: slurmadapter.Completed, Reason: "forgotten by Slurm, ended by its lead", Ended: exit.Time}
+		var agent node.AgentRecord
+		if st := s.a.Status.Job; (st == nil || st.StartTime == nil) && node.ReadJSON(folder.Agent(0), &agent) == nil {
+			job.Started = agent.Started // nobody saw it on its nodes
+		}
+		return job, true, nil
 	}
 	now := metav1.Now()
 	if s.a.Status.MissingSince == nil {

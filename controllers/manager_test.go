@@ -315,3 +315,36 @@ func TestOutageOfHours(t *testing.T) {
 		}
 	})
 }
+
+// A job id that Slurm gave to another job is not the Allocation's: the other one is neither followed nor cancelled.
+func TestJobIDThatAnotherJobHas(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]slurmadapter.State{"running": slurmadapter.Running, "pending": slurmadapter.Pending, "ended": slurmadapter.Completed} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(w *world) {
+				w.cluster1("c", func(*api.ClusterSpec) {})
+				w.run("first", "c")
+				w.cluster.set(func() {
+					w.cluster.jobs["1"] = &slurmadapter.Job{ID: "1", Name: "somebody's", State: state, Nodes: "n1", Started: time.Now()}
+				})
+				w.wait(10 * time.Second)
+				a, err := store.Get[*api.Allocation](t.Context(), w.store, "default", "first-1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Status.Phase != api.AllocationQueued {
+					t.Errorf("allocation is %s: %s", a.Status.Phase, a.Status.Message)
+				}
+				w.cancel("first")
+				w.wait(3 * lostAfter)
+				if got := w.cluster.jobs["1"].State; got != state {
+					t.Errorf("somebody else's job is %s", got)
+				}
+				if phase := w.get("first").Status.Phase; phase != api.RunCancelled {
+					t.Errorf("first is %s", phase)
+				}
+			})
+		})
+	}
+}
