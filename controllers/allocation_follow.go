@@ -78,6 +78,21 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 	return job, false, nil
 }
 
+// own says whether a job that has the Allocation's job id is its job. Ids come again: they wrap around, and begin anew where Slurm has
+// lost its state.
+func (s *allocationPass) own(job slurmadapter.Job) bool {
+	return job.Name == s.a.Status.JobName || job.Name == ""
+}
+
+// lookup asks for the Allocation's job where the queue does not show it.
+func (s *allocationPass) lookup() (slurmadapter.Job, error) {
+	job, err := s.poller.lookup(s.ctx, s.a.Status.JobID, s.a.CreationTimestamp.Time)
+	if err == nil && !s.own(job) {
+		return slurmadapter.Job{}, fmt.Errorf("job %s is %s now: %w", job.ID, job.Name, slurmadapter.ErrNotFound)
+	}
+	return job, err
+}
+
 // follow looks at the job and at its lead.
 func (s *allocationPass) follow() (result, error) {
 	job, known, err := s.job()
@@ -124,6 +139,9 @@ func (s *allocationPass) note(job slurmadapter.Job) {
 		} else {
 			st.StartTime = &at
 		}
+	}
+	if old := s.a.Status.Job; old != nil && st.StartTime == nil {
+		st.StartTime, st.Nodes = old.StartTime, cmp.Or(st.Nodes, old.Nodes) // Slurm forgets it with the job: what was spent is counted from it
 	}
 	if !job.Ended.IsZero() && job.State.Stage() == slurmadapter.StageEnded {
 		at := metav1.NewTime(job.Ended)

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -139,4 +140,65 @@ func TestRunWhoseAllocationIsGoneBeforeItSawIt(t *testing.T) {
 			t.Errorf("early is %s: %s", run.Status.Phase, run.Status.Message)
 		}
 	})
+}
+
+// The node-hours of a job that Slurm has forgotten are counted: up to what its lead said last, or to its time limit.
+func TestNodeHoursOfAForgottenJob(t *testing.T) {
+	t.Parallel()
+	const nodes = 2
+	for name, sealed := range map[string]bool{"ended by its lead": true, "lost": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(w *world) {
+				w.cluster1("c", func(*api.ClusterSpec) {})
+				w.sweep(func(s *api.BenchmarkSweepSpec) {
+					s.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}}}
+				})
+				w.cluster.set(func() {
+					j := w.cluster.jobs["1"]
+					j.State, j.Reason, j.Nodes, j.Started = slurmadapter.Running, "", "n1", time.Now()
+				})
+				w.wait(4 * time.Minute)
+				a, err := store.Get[*api.Allocation](t.Context(), w.store, "default", "grid-a1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.cluster.set(func() {
+					delete(w.cluster.jobs, "1")
+					w.cluster.jobs["other"] = &slurmadapter.Job{ID: "other", Name: "somebody's"}
+				})
+				if sealed {
+					exit := node.ExitRecord{JobID: "1", Reason: "all orders are done", Time: time.Now()}
+					if err := node.WriteSealed(node.Folder(a.Status.Folder).Exit(), exit); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.wait(2 * lostAfter)
+				sweep, err := store.Get[*api.BenchmarkSweep](t.Context(), w.store, "default", "grid")
+				if err != nil {
+					t.Fatal(err)
+				}
+				ran := (4 * time.Minute).Hours() * nodes
+				most := ran + time.Minute.Hours()*nodes
+				if !sealed {
+					most += 2 * lostAfter.Hours() * nodes
+				}
+				if got := sweep.Status.NodeHours; got < ran || got > most {
+					t.Errorf("%v node-hours, want %v to %v", got, ran, most)
+				}
+				a.Status.Job.StartTime = &metav1.Time{Time: time.Now().Add(-100 * time.Hour)} // while nobody watched
+				a.Spec.Slurm.TimeLimit = "10:00:00"
+				if err := w.store.Update(t.Context(), func(tx *store.Tx) error { return spent(tx, a) }); err != nil {
+					t.Fatal(err)
+				}
+				before := sweep.Status.NodeHours
+				if sweep, err = store.Get[*api.BenchmarkSweep](t.Context(), w.store, "default", "grid"); err != nil {
+					t.Fatal(err)
+				}
+				if got := sweep.Status.NodeHours - before; math.Abs(got-10*nodes) > 1e-6 {
+					t.Errorf("%v node-hours of a job with a time limit of 10 h", got)
+				}
+			})
+		})
+	}
 }
