@@ -80,6 +80,7 @@ func (r *sweepReconciler) keepProbes(ctx context.Context, sweep *api.BenchmarkSw
 		}
 		for i, l := range limits {
 			if l.Done && (i >= len(s.Status.Limits) || !s.Status.Limits[i].Done) {
+				unreport(&s.Status) // they may have been written between the last run's end and this
 				if err := tx.Event(s, api.EventNormal, "LimitFound", limitText(sweep.Spec.Search, &l)); err != nil {
 					return err
 				}

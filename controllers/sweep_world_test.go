@@ -2,6 +2,9 @@ package controllers
 
 import (
 	"math"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -201,4 +204,38 @@ func TestNodeHoursOfAForgottenJob(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A search that is asked anew, and concludes otherwise without another run, has that in its results.
+func TestResultsOfASearchThatConcludesWithoutARun(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(w *world) {
+		w.cluster1("c", func(*api.ClusterSpec) {})
+		w.sweep(func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Search = api.StrategySearch, &api.SearchSpec{Path: "workload.load.clientsPerNode", Min: 1, Max: 64, Goodput: 0.9}
+			s.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
+		})
+		good, bad := 0.95, 0.0
+		w.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+		w.end("grid-clientspernode2", api.RunCompleted, &api.Summary{GoodputShare: &bad, Verdict: "Valid"})
+		w.wait(time.Minute)
+		get := func() *api.BenchmarkSweep {
+			sweep, err := store.Get[*api.BenchmarkSweep](t.Context(), w.store, "default", "grid")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sweep
+		}
+		sweep := get()
+		sweep.Spec.Search.Goodput = 0.99
+		if err := w.store.Put(t.Context(), sweep); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(time.Minute)
+		sweep = get()
+		results, err := os.ReadFile(filepath.Join(sweep.Status.Folder, "sweep.md"))
+		if why := sweep.Status.Limits[0].Why; err != nil || !strings.Contains(string(results), why) {
+			t.Errorf("results do not say %q: %v", why, err)
+		}
+	})
 }
