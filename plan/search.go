@@ -85,7 +85,7 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 		value = (*found.Passed + *found.Failed) / 2
 	}
 	if whole(s.Path) {
-		value = math.Floor(value)
+		value = math.Max(math.Floor(value), s.Min)
 	} else {
 		value = math.Min(math.Max(Significant(value, 4), s.Min), s.Max)
 	}
@@ -98,8 +98,11 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 	return &value, found
 }
 
-// whole says whether a field takes whole numbers alone.
-func whole(path string) bool { return !strings.HasSuffix(path, ".rate") }
+// whole says whether a field takes whole numbers alone. Of what a service makes of its config nobody here knows: counts, in most cases.
+func whole(path string) bool {
+	_, err := withValues(&api.BenchmarkRunSpec{}, api.Values{path: 0.5})
+	return err != nil || strings.HasPrefix(path, "service.config.")
+}
 
 func number(v *float64) float64 {
 	if v == nil {
