@@ -139,7 +139,9 @@ func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) plan.Probe {
 	sum := run.Status.Summary
 	p.Cancelled = run.Status.Phase == api.RunCancelled
 	p.Broken = p.Ended && sum == nil
-	p.Lost = run.Status.Phase == api.RunFailed && run.Status.Outcome != nil && run.Status.Outcome.Class == api.FailureInfrastructure
+	if o := run.Status.Outcome; o != nil && run.Status.Phase == api.RunFailed {
+		p.Lost = o.Class == api.FailureInfrastructure || o.Result == api.ResultSucceeded // that: its report could not be written
+	}
 	p.Passed = run.Status.Phase == api.RunCompleted && sum != nil && !sum.Saturated && sum.GoodputShare != nil && *sum.GoodputShare >= s.Goodput && sum.Verdict != report.Invalid
 	return p
 }

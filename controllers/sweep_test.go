@@ -646,3 +646,17 @@ func TestLimitTextNamesThePoint(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// Nor does one that was measured, and whose report could not be written.
+func TestSearchWhoseReportIsNotWritten(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	good := 1.0
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.endAs("grid-clientspernode2", api.RunFailed, nil, &api.Outcome{Result: api.ResultSucceeded})
+	if st, _ := b.step(); st.Limits[0].Done || st.Limits[0].Failed != nil || st.Total != 3 {
+		t.Fatalf("after a report that could not be written: %+v", st)
+	}
+}

@@ -88,6 +88,11 @@ func TestSearchTriesALostValueAgain(t *testing.T) {
 		!strings.Contains(found.Why, "runs b and c at 2 were lost") {
 		t.Errorf("after two lost runs: %v, %+v", next, found)
 	}
+	broken := Probe{Value: 1, Run: "d", Ended: true, Broken: true}
+	lost.Value = 1
+	if next, found := Search(s, []Probe{lost, broken}); next != nil || !found.Done || !strings.Contains(found.Why, "1 runs ended without numbers") {
+		t.Errorf("after a lost and a broken run: %v, %+v", next, found)
+	}
 }
 
 // Fields that take fractions are searched in fractions, whatever their names; counts are not.
