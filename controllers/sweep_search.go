@@ -107,11 +107,10 @@ func limitText(s *api.SearchSpec, l *api.FoundLimit) string {
 // probe says what is known at a point, and makes the run that is tried next.
 func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api.Values, runs []*api.BenchmarkRun) (*api.BenchmarkRun, api.FoundLimit, error) {
 	var probes []plan.Probe
-	tries := map[float64]int{}
+	taken := map[string]bool{}
 	for _, run := range runs {
-		p := probeOf(sweep.Spec.Search, run)
-		probes = append(probes, p)
-		tries[p.Value]++
+		probes = append(probes, probeOf(sweep.Spec.Search, run))
+		taken[run.Name] = true
 	}
 	next, found := plan.Search(sweep.Spec.Search, probes)
 	found.Values = values
@@ -123,10 +122,14 @@ func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api
 		all[path] = value
 	}
 	run, err := r.run(sweep, plan.Trial{Values: all, Point: plan.Digest(values), Repeat: len(probes) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(probes)})
-	if n := tries[*next]; err == nil && n > 0 {
-		run.Name = plan.DistinctName(run.Name, fmt.Sprintf("r%d", n+1))
+	if err != nil {
+		return nil, found, err
 	}
-	return run, found, err
+	name := run.Name
+	for n := 2; taken[run.Name]; n++ { // not by how often it was tried: runs may be deleted
+		run.Name = plan.DistinctName(name, fmt.Sprintf("r%d", n))
+	}
+	return run, found, nil
 }
 
 // probeOf is a run as the search sees it.

@@ -660,3 +660,25 @@ func TestSearchWhoseReportIsNotWritten(t *testing.T) {
 		t.Fatalf("after a report that could not be written: %+v", st)
 	}
 }
+
+// One that is deleted gives its name back, and keeps the search from no other.
+func TestSearchWhoseLostProbeIsDeleted(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	lost := &api.Outcome{Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: "NodeFailed"}
+	b.step()
+	b.endAs("grid-clientspernode1", api.RunFailed, nil, lost)
+	b.step()
+	run := b.run("grid-clientspernode1")
+	run.Finalizers = nil
+	if err := b.store.Put(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.store.Delete(t.Context(), api.KindBenchmarkRun, "default", run.Name, ""); err != nil {
+		t.Fatal(err)
+	}
+	b.endAs("grid-clientspernode1-r2", api.RunFailed, nil, lost)
+	if st, after := b.step(); st.Total != 3 || after != 0 || b.run("grid-clientspernode1").Status.Phase.Terminal() {
+		t.Errorf("after a lost run was deleted: %+v", st)
+	}
+}
