@@ -109,8 +109,10 @@ func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api
 	var probes []plan.Probe
 	taken := map[string]bool{}
 	for _, run := range runs {
-		probes = append(probes, probeOf(sweep.Spec.Search, run))
 		taken[run.Name] = true
+		if p, is := probeOf(sweep.Spec.Search, run); is {
+			probes = append(probes, p)
+		}
 	}
 	next, found := plan.Search(sweep.Spec.Search, probes)
 	found.Values = values
@@ -121,7 +123,7 @@ func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api
 	for path, value := range values {
 		all[path] = value
 	}
-	run, err := r.run(sweep, plan.Trial{Values: all, Point: plan.Digest(values), Repeat: len(probes) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(probes)})
+	run, err := r.run(sweep, plan.Trial{Values: all, Point: plan.Digest(values), Repeat: len(runs) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(runs)})
 	if err != nil {
 		return nil, found, err
 	}
@@ -132,12 +134,16 @@ func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api
 	return run, found, nil
 }
 
-// probeOf is a run as the search sees it.
-func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) plan.Probe {
+// probeOf is a run as the search sees it; false for one that tried no value of its field, as before the sweep was changed.
+func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) (plan.Probe, bool) {
 	p := plan.Probe{Run: run.Name, Ended: run.Status.Phase.Terminal()}
 	var values api.Values
-	if err := json.Unmarshal([]byte(run.Annotations[api.AnnotationParameters]), &values); err == nil {
-		p.Value, _ = values[s.Path].(float64)
+	if err := json.Unmarshal([]byte(run.Annotations[api.AnnotationParameters]), &values); err != nil {
+		return p, false
+	}
+	var is bool
+	if p.Value, is = values[s.Path].(float64); !is {
+		return p, false
 	}
 	sum := run.Status.Summary
 	p.Cancelled = run.Status.Phase == api.RunCancelled
@@ -146,5 +152,5 @@ func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) plan.Probe {
 		p.Lost = o.Class == api.FailureInfrastructure || o.Result == api.ResultSucceeded // that: its report could not be written
 	}
 	p.Passed = run.Status.Phase == api.RunCompleted && sum != nil && !sum.Saturated && sum.GoodputShare != nil && *sum.GoodputShare >= s.Goodput && sum.Verdict != report.Invalid
-	return p
+	return p, true
 }

@@ -682,3 +682,33 @@ func TestSearchWhoseLostProbeIsDeleted(t *testing.T) {
 		t.Errorf("after a lost run was deleted: %+v", st)
 	}
 }
+
+// What was tried of another field says nothing of the one that is now raised.
+func TestSearchWhoseFieldIsChanged(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	good, bad := 1.0, 0.0
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.end("grid-clientspernode2", api.RunCompleted, &api.Summary{GoodputShare: &bad, Verdict: "Valid"})
+	b.step()
+	sweep := b.sweep()
+	sweep.Spec.Search.Path, sweep.Spec.Search.Min = "workload.prompts.tokens", 16
+	if err := b.store.Put(t.Context(), sweep); err != nil {
+		t.Fatal(err)
+	}
+	b.step()
+	if st, _ := b.step(); st.Limits[0].Done || st.Total != 3 || b.run("grid-tokens16").Status.Phase.Terminal() {
+		t.Errorf("after the search was given another field: %+v", st)
+	}
+	sweep = b.sweep()
+	sweep.Spec.Strategy, sweep.Spec.Search = api.StrategyGrid, nil
+	sweep.Spec.Parameters = []api.ParameterSpec{{Path: "workload.prompts.tokens", Values: []any{32.0}}}
+	if err := b.store.Put(t.Context(), sweep); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.step(); st.Limits != nil || st.Total != 3 {
+		t.Errorf("after it was made a grid: %+v", st)
+	}
+}
