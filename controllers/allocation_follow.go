@@ -204,7 +204,11 @@ func reasonWord(reason string) string {
 func (s *allocationPass) onNodes() (result, error) {
 	if s.a.Status.Phase == api.AllocationQueued {
 		if since := s.a.Status.PhaseSince; since != nil {
-			s.queued = max(time.Second, time.Since(since.Time))
+			wait := time.Since(since.Time)
+			if at := s.a.Status.Job.StartTime; at != nil {
+				wait = at.Sub(since.Time) // that may be long ago
+			}
+			s.queued = max(time.Second, wait)
 		}
 		s.enter(api.AllocationStarting, fmt.Sprintf("job %s has started on %s", s.a.Status.JobID, s.a.Status.Job.Nodes))
 		s.condition(api.ConditionQueued, metav1.ConditionFalse, "Started", s.a.Status.Message)

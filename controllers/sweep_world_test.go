@@ -239,3 +239,29 @@ func TestResultsOfASearchThatConcludesWithoutARun(t *testing.T) {
 		}
 	})
 }
+
+// How long a job was queued is what Slurm says, not how long nobody saw that it had started.
+func TestQueueWaitOfAJobThatStartedUnseen(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(w *world) {
+		w.cluster1("c", func(*api.ClusterSpec) {})
+		w.sweep(func(s *api.BenchmarkSweepSpec) {
+			s.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}}}
+		})
+		started := time.Now().Add(20 * time.Minute)
+		w.cluster.set(func() { w.cluster.outage = slurmadapter.ErrOutage })
+		w.wait(5 * time.Hour)
+		w.cluster.set(func() {
+			j := w.cluster.jobs["1"]
+			j.State, j.Reason, j.Nodes, j.Started, w.cluster.outage = slurmadapter.Running, "", "n1", started, nil
+		})
+		w.wait(2 * time.Minute)
+		sweep, err := store.Get[*api.BenchmarkSweep](t.Context(), w.store, "default", "grid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sweep.Status.QueueWait; got == nil || got.Duration.Round(time.Minute) != 20*time.Minute {
+			t.Errorf("it waited for %v, want 20 minutes", got)
+		}
+	})
+}
