@@ -28,7 +28,7 @@ type allocationReconciler struct {
 	started  time.Time
 
 	mu sync.Mutex
-	// attempted is when a submission was last tried: only a look that began later shows its result.
+	// attempted is when a submission was last under way: only a look that began later shows its result.
 	attempted map[types.UID]time.Time
 }
 

@@ -32,11 +32,11 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 	if outage != nil || look == nil {
 		return job, false, nil
 	}
-	if found, ok := look.jobs[s.a.Status.JobID]; ok {
+	if found, ok := look.jobs[s.a.Status.JobID]; ok && s.own(found) {
 		s.a.Status.MissingSince = nil
 		if found.State == slurmadapter.Failed && found.ExitCode == "" {
 			// The queue does not tell exit codes, and the script's says which of its own checks failed.
-			if looked, err := s.poller.lookup(s.ctx, found.ID, s.a.CreationTimestamp.Time); err == nil && looked.State == found.State {
+			if looked, err := s.lookup(); err == nil && looked.State == found.State {
 				found = looked
 			}
 		}
@@ -45,7 +45,7 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 	if since := s.a.Status.PhaseSince; since != nil && !look.at.After(since.Time.Add(time.Second)) {
 		return job, false, nil // a look from before the submission; stored times are whole seconds
 	}
-	found, err := s.poller.lookup(s.ctx, s.a.Status.JobID, s.a.CreationTimestamp.Time)
+	found, err := s.lookup()
 	switch {
 	case err == nil && found.State.Stage() == slurmadapter.StageEnded:
 		return found, true, nil
@@ -56,9 +56,16 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 	default:
 		return job, false, err
 	}
-	if node.Exists(node.Folder(s.a.Status.Folder).Exit()) {
+	folder := node.Folder(s.a.Status.Folder)
+	var exit node.ExitRecord
+	if node.ReadJSON(folder.Exit(), &exit) == nil {
 		// The lead sealed how the job ended, and Slurm has forgotten it: that is enough.
-		return slurmadapter.Job{ID: s.a.Status.JobID, State: slurmadapter.Completed, Reason: "forgotten by Slurm, ended by its lead"}, true, nil
+		job = slurmadapter.Job{ID: s.a.Status.JobID, State: slurmadapter.Completed, Reason: "forgotten by Slurm, ended by its lead", Ended: exit.Time}
+		var agent node.AgentRecord
+		if st := s.a.Status.Job; (st == nil || st.StartTime == nil) && node.ReadJSON(folder.Agent(0), &agent) == nil {
+			job.Started = agent.Started // nobody saw it on its nodes
+		}
+		return job, true, nil
 	}
 	now := metav1.Now()
 	if s.a.Status.MissingSince == nil {
@@ -69,6 +76,21 @@ func (s *allocationPass) job() (job slurmadapter.Job, known bool, err error) {
 		return slurmadapter.Job{ID: s.a.Status.JobID, State: slurmadapter.Unknown, Reason: reasonJobLost}, true, nil
 	}
 	return job, false, nil
+}
+
+// own says whether a job that has the Allocation's job id is its job. Ids come again: they wrap around, and begin anew where Slurm has
+// lost its state.
+func (s *allocationPass) own(job slurmadapter.Job) bool {
+	return job.Name == s.a.Status.JobName || job.Name == ""
+}
+
+// lookup asks for the Allocation's job where the queue does not show it.
+func (s *allocationPass) lookup() (slurmadapter.Job, error) {
+	job, err := s.poller.lookup(s.ctx, s.a.Status.JobID, s.a.CreationTimestamp.Time)
+	if err == nil && !s.own(job) {
+		return slurmadapter.Job{}, fmt.Errorf("job %s is %s now: %w", job.ID, job.Name, slurmadapter.ErrNotFound)
+	}
+	return job, err
 }
 
 // follow looks at the job and at its lead.
@@ -117,6 +139,9 @@ func (s *allocationPass) note(job slurmadapter.Job) {
 		} else {
 			st.StartTime = &at
 		}
+	}
+	if old := s.a.Status.Job; old != nil && st.StartTime == nil {
+		st.StartTime, st.Nodes = old.StartTime, cmp.Or(st.Nodes, old.Nodes) // Slurm forgets it with the job: what was spent is counted from it
 	}
 	if !job.Ended.IsZero() && job.State.Stage() == slurmadapter.StageEnded {
 		at := metav1.NewTime(job.Ended)
@@ -179,7 +204,11 @@ func reasonWord(reason string) string {
 func (s *allocationPass) onNodes() (result, error) {
 	if s.a.Status.Phase == api.AllocationQueued {
 		if since := s.a.Status.PhaseSince; since != nil {
-			s.queued = max(time.Second, time.Since(since.Time))
+			wait := time.Since(since.Time)
+			if at := s.a.Status.Job.StartTime; at != nil {
+				wait = at.Sub(since.Time) // that may be long ago
+			}
+			s.queued = max(time.Second, wait)
 		}
 		s.enter(api.AllocationStarting, fmt.Sprintf("job %s has started on %s", s.a.Status.JobID, s.a.Status.Job.Nodes))
 		s.condition(api.ConditionQueued, metav1.ConditionFalse, "Started", s.a.Status.Message)

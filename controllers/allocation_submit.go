@@ -30,7 +30,8 @@ const (
 // way when this process's predecessor died may still come in late: it stays held, has another id, and is cancelled.
 func (s *allocationPass) pending() (result, error) {
 	look, _ := s.poller.latest()
-	if look == nil || !look.at.After(s.lastAttempt()) {
+	last, tried := s.lastAttempt()
+	if look == nil || !look.at.After(last) {
 		return result{}, nil // the next look wakes this Allocation
 	}
 	jobs := look.byUID[s.a.UID]
@@ -51,16 +52,26 @@ func (s *allocationPass) pending() (result, error) {
 	if !s.roster.written(s.a.UID) {
 		return result{}, nil // the runs' changes wake this Allocation
 	}
+	if wait := busyRetry - time.Since(last); tried && wait > 0 {
+		return result{after: wait}, nil // looks may come sooner
+	}
 	return s.submit()
 }
 
-func (s *allocationPass) lastAttempt() time.Time {
+// lastAttempt is when a submission was last under way; where this process has tried none, its start.
+func (s *allocationPass) lastAttempt() (at time.Time, tried bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at, ok := s.attempted[s.a.UID]; ok {
-		return at
+	if at, tried = s.attempted[s.a.UID]; tried {
+		return at, true
 	}
-	return s.started
+	return s.started, false
+}
+
+func (s *allocationPass) noteAttempt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.attempted[s.a.UID] = time.Now()
 }
 
 func (s *allocationPass) submit() (result, error) {
@@ -79,9 +90,6 @@ func (s *allocationPass) submit() (result, error) {
 	if problem := s.missing(); problem != nil {
 		return s.refuse(problem.Reason, "spec."+problem.Field+": "+problem.Text)
 	}
-	s.mu.Lock()
-	s.attempted[s.a.UID] = time.Now()
-	s.mu.Unlock()
 	spec := NewJobSpec(s.a, folder, s.a.Status.JobName)
 	if spec.After, err = s.follows(); err != nil {
 		return result{}, err
@@ -90,6 +98,9 @@ func (s *allocationPass) submit() (result, error) {
 	if err := s.avoid(s.ctx, &spec); err != nil {
 		return result{}, err
 	}
+	// Noted again at the end: a look that was taken while sbatch was at it does not show what came in later.
+	s.noteAttempt()
+	defer s.noteAttempt()
 	id, err := s.poller.submit(s.ctx, spec)
 	if errors.Is(err, slurmadapter.ErrRejected) && spec.Exclude != own.Exclude {
 		id, err = s.poller.submit(s.ctx, own) // rather a suspect node than none

@@ -27,18 +27,35 @@ type fakeCluster struct {
 	released []string
 	outage   error
 	lookups  int
+	// lateBy is how long the next submission takes, whose job comes in at the end of that, and whose answer is lost.
+	lateBy time.Duration
+	// full: no further job is taken.
+	full        bool
+	submissions int
 }
 
 var _ Cluster = (*fakeCluster)(nil)
 
 func (f *fakeCluster) Submit(_ context.Context, spec slurmadapter.JobSpec) (string, error) {
 	f.mu.Lock()
+	late := f.lateBy
+	f.lateBy = 0
+	f.submissions++
+	f.mu.Unlock()
+	time.Sleep(late)
+	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.outage != nil {
 		return "", f.outage
 	}
+	if f.full {
+		return "", fmt.Errorf("sbatch: %w", slurmadapter.ErrBusy)
+	}
 	id := strconv.Itoa(len(f.jobs) + 1)
 	f.jobs[id] = &slurmadapter.Job{ID: id, Name: spec.Name, State: slurmadapter.Pending, Reason: "JobHeldUser", Submitted: time.Now()}
+	if late > 0 {
+		return "", fmt.Errorf("sbatch: %w", slurmadapter.ErrOutage)
+	}
 	return id, nil
 }
 
@@ -312,6 +329,73 @@ func TestOutageOfHours(t *testing.T) {
 		w.cancel("patient")
 		if phase := w.get("patient").Status.Phase; phase != api.RunCancelled {
 			t.Errorf("patient is %s after it was cancelled", phase)
+		}
+	})
+}
+
+// A job id that Slurm gave to another job is not the Allocation's: the other one is neither followed nor cancelled.
+func TestJobIDThatAnotherJobHas(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]slurmadapter.State{"running": slurmadapter.Running, "pending": slurmadapter.Pending, "ended": slurmadapter.Completed} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(w *world) {
+				w.cluster1("c", func(*api.ClusterSpec) {})
+				w.run("first", "c")
+				w.cluster.set(func() {
+					w.cluster.jobs["1"] = &slurmadapter.Job{ID: "1", Name: "somebody's", State: state, Nodes: "n1", Started: time.Now()}
+				})
+				w.wait(10 * time.Second)
+				a, err := store.Get[*api.Allocation](t.Context(), w.store, "default", "first-1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Status.Phase != api.AllocationQueued {
+					t.Errorf("allocation is %s: %s", a.Status.Phase, a.Status.Message)
+				}
+				w.cancel("first")
+				w.wait(3 * lostAfter)
+				if got := w.cluster.jobs["1"].State; got != state {
+					t.Errorf("somebody else's job is %s", got)
+				}
+				if phase := w.get("first").Status.Phase; phase != api.RunCancelled {
+					t.Errorf("first is %s", phase)
+				}
+			})
+		})
+	}
+}
+
+// A look that was taken while sbatch was at it does not show a job that came in after that, and whose answer was lost: it is no reason
+// to submit another.
+func TestAnswerThatIsLostAfterALook(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(w *world) {
+		w.cluster.lateBy = time.Minute
+		w.cluster1("c", func(*api.ClusterSpec) {})
+		w.run("first", "c")
+		w.wait(2 * time.Minute)
+		if n := len(w.cluster.jobs); n != 1 || w.get("first").Status.Phase != api.RunDeploying {
+			t.Errorf("%d jobs were submitted", n)
+		}
+	})
+}
+
+// A cluster that takes no further job is asked four times a minute, however often its queue is looked at.
+func TestQueueThatIsFull(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(w *world) {
+		w.cluster.full = true
+		w.cluster1("c", func(*api.ClusterSpec) {})
+		w.run("first", "c")
+		w.wait(10 * time.Minute)
+		if n := w.cluster.submissions; n > 45 {
+			t.Errorf("sbatch was called %d times in ten minutes", n)
+		}
+		w.cluster.set(func() { w.cluster.full = false })
+		w.wait(time.Minute)
+		if phase := w.get("first").Status.Phase; phase != api.RunDeploying || len(w.cluster.jobs) != 1 {
+			t.Errorf("first is %s once there is room", phase)
 		}
 	})
 }

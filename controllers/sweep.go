@@ -377,9 +377,7 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 			if st.Total != before {
 				unreport(st)
 			}
-			if s.Spec.Strategy == api.StrategySearch {
-				st.Limits = nil // asked anew of what was measured
-			}
+			st.Limits = nil // asked anew of what was measured, if it searches still
 			st.ObservedGeneration = s.Generation
 			message := fmt.Sprintf("%d runs", st.Total)
 			if s.Spec.Strategy == api.StrategySearch {

@@ -80,6 +80,7 @@ func (r *sweepReconciler) keepProbes(ctx context.Context, sweep *api.BenchmarkSw
 		}
 		for i, l := range limits {
 			if l.Done && (i >= len(s.Status.Limits) || !s.Status.Limits[i].Done) {
+				unreport(&s.Status) // they may have been written between the last run's end and this
 				if err := tx.Event(s, api.EventNormal, "LimitFound", limitText(sweep.Spec.Search, &l)); err != nil {
 					return err
 				}
@@ -106,11 +107,12 @@ func limitText(s *api.SearchSpec, l *api.FoundLimit) string {
 // probe says what is known at a point, and makes the run that is tried next.
 func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api.Values, runs []*api.BenchmarkRun) (*api.BenchmarkRun, api.FoundLimit, error) {
 	var probes []plan.Probe
-	tries := map[float64]int{}
+	taken := map[string]bool{}
 	for _, run := range runs {
-		p := probeOf(sweep.Spec.Search, run)
-		probes = append(probes, p)
-		tries[p.Value]++
+		taken[run.Name] = true
+		if p, is := probeOf(sweep.Spec.Search, run); is {
+			probes = append(probes, p)
+		}
 	}
 	next, found := plan.Search(sweep.Spec.Search, probes)
 	found.Values = values
@@ -121,24 +123,34 @@ func (r *sweepReconciler) probe(sweep *api.BenchmarkSweep, index int, values api
 	for path, value := range values {
 		all[path] = value
 	}
-	run, err := r.run(sweep, plan.Trial{Values: all, Point: plan.Digest(values), Repeat: len(probes) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(probes)})
-	if n := tries[*next]; err == nil && n > 0 {
-		run.Name = plan.DistinctName(run.Name, fmt.Sprintf("r%d", n+1))
+	run, err := r.run(sweep, plan.Trial{Values: all, Point: plan.Digest(values), Repeat: len(runs) + 1, Position: index*int(sweep.Spec.Search.MaxTrials) + len(runs)})
+	if err != nil {
+		return nil, found, err
 	}
-	return run, found, err
+	name := run.Name
+	for n := 2; taken[run.Name]; n++ { // not by how often it was tried: runs may be deleted
+		run.Name = plan.DistinctName(name, fmt.Sprintf("r%d", n))
+	}
+	return run, found, nil
 }
 
-// probeOf is a run as the search sees it.
-func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) plan.Probe {
+// probeOf is a run as the search sees it; false for one that tried no value of its field, as before the sweep was changed.
+func probeOf(s *api.SearchSpec, run *api.BenchmarkRun) (plan.Probe, bool) {
 	p := plan.Probe{Run: run.Name, Ended: run.Status.Phase.Terminal()}
 	var values api.Values
-	if err := json.Unmarshal([]byte(run.Annotations[api.AnnotationParameters]), &values); err == nil {
-		p.Value, _ = values[s.Path].(float64)
+	if err := json.Unmarshal([]byte(run.Annotations[api.AnnotationParameters]), &values); err != nil {
+		return p, false
+	}
+	var is bool
+	if p.Value, is = values[s.Path].(float64); !is {
+		return p, false
 	}
 	sum := run.Status.Summary
 	p.Cancelled = run.Status.Phase == api.RunCancelled
 	p.Broken = p.Ended && sum == nil
-	p.Lost = run.Status.Phase == api.RunFailed && run.Status.Outcome != nil && run.Status.Outcome.Class == api.FailureInfrastructure
+	if o := run.Status.Outcome; o != nil && run.Status.Phase == api.RunFailed {
+		p.Lost = o.Class == api.FailureInfrastructure || o.Result == api.ResultSucceeded // that: its report could not be written
+	}
 	p.Passed = run.Status.Phase == api.RunCompleted && sum != nil && !sum.Saturated && sum.GoodputShare != nil && *sum.GoodputShare >= s.Goodput && sum.Verdict != report.Invalid
-	return p
+	return p, true
 }

@@ -646,3 +646,69 @@ func TestLimitTextNamesThePoint(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// Nor does one that was measured, and whose report could not be written.
+func TestSearchWhoseReportIsNotWritten(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	good := 1.0
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.endAs("grid-clientspernode2", api.RunFailed, nil, &api.Outcome{Result: api.ResultSucceeded})
+	if st, _ := b.step(); st.Limits[0].Done || st.Limits[0].Failed != nil || st.Total != 3 {
+		t.Fatalf("after a report that could not be written: %+v", st)
+	}
+}
+
+// One that is deleted gives its name back, and keeps the search from no other.
+func TestSearchWhoseLostProbeIsDeleted(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	lost := &api.Outcome{Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: "NodeFailed"}
+	b.step()
+	b.endAs("grid-clientspernode1", api.RunFailed, nil, lost)
+	b.step()
+	run := b.run("grid-clientspernode1")
+	run.Finalizers = nil
+	if err := b.store.Put(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.store.Delete(t.Context(), api.KindBenchmarkRun, "default", run.Name, ""); err != nil {
+		t.Fatal(err)
+	}
+	b.endAs("grid-clientspernode1-r2", api.RunFailed, nil, lost)
+	if st, after := b.step(); st.Total != 3 || after != 0 || b.run("grid-clientspernode1").Status.Phase.Terminal() {
+		t.Errorf("after a lost run was deleted: %+v", st)
+	}
+}
+
+// What was tried of another field says nothing of the one that is now raised.
+func TestSearchWhoseFieldIsChanged(t *testing.T) {
+	t.Parallel()
+	b := searchBench(t, nil)
+	good, bad := 1.0, 0.0
+	b.step()
+	b.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+	b.step()
+	b.end("grid-clientspernode2", api.RunCompleted, &api.Summary{GoodputShare: &bad, Verdict: "Valid"})
+	b.step()
+	sweep := b.sweep()
+	sweep.Spec.Search.Path, sweep.Spec.Search.Min = "workload.prompts.tokens", 16
+	if err := b.store.Put(t.Context(), sweep); err != nil {
+		t.Fatal(err)
+	}
+	b.step()
+	if st, _ := b.step(); st.Limits[0].Done || st.Total != 3 || b.run("grid-tokens16").Status.Phase.Terminal() {
+		t.Errorf("after the search was given another field: %+v", st)
+	}
+	sweep = b.sweep()
+	sweep.Spec.Strategy, sweep.Spec.Search = api.StrategyGrid, nil
+	sweep.Spec.Parameters = []api.ParameterSpec{{Path: "workload.prompts.tokens", Values: []any{32.0}}}
+	if err := b.store.Put(t.Context(), sweep); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := b.step(); st.Limits != nil || st.Total != 3 {
+		t.Errorf("after it was made a grid: %+v", st)
+	}
+}

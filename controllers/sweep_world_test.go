@@ -1,6 +1,10 @@
 package controllers
 
 import (
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,6 +141,127 @@ func TestRunWhoseAllocationIsGoneBeforeItSawIt(t *testing.T) {
 		w.wait(time.Minute)
 		if run := w.get("early"); run.Status.Phase != api.RunDeploying {
 			t.Errorf("early is %s: %s", run.Status.Phase, run.Status.Message)
+		}
+	})
+}
+
+// The node-hours of a job that Slurm has forgotten are counted: up to what its lead said last, or to its time limit.
+func TestNodeHoursOfAForgottenJob(t *testing.T) {
+	t.Parallel()
+	const nodes = 2
+	for name, sealed := range map[string]bool{"ended by its lead": true, "lost": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(w *world) {
+				w.cluster1("c", func(*api.ClusterSpec) {})
+				w.sweep(func(s *api.BenchmarkSweepSpec) {
+					s.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}}}
+				})
+				w.cluster.set(func() {
+					j := w.cluster.jobs["1"]
+					j.State, j.Reason, j.Nodes, j.Started = slurmadapter.Running, "", "n1", time.Now()
+				})
+				w.wait(4 * time.Minute)
+				a, err := store.Get[*api.Allocation](t.Context(), w.store, "default", "grid-a1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.cluster.set(func() {
+					delete(w.cluster.jobs, "1")
+					w.cluster.jobs["other"] = &slurmadapter.Job{ID: "other", Name: "somebody's"}
+				})
+				if sealed {
+					exit := node.ExitRecord{JobID: "1", Reason: "all orders are done", Time: time.Now()}
+					if err := node.WriteSealed(node.Folder(a.Status.Folder).Exit(), exit); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.wait(2 * lostAfter)
+				sweep, err := store.Get[*api.BenchmarkSweep](t.Context(), w.store, "default", "grid")
+				if err != nil {
+					t.Fatal(err)
+				}
+				ran := (4 * time.Minute).Hours() * nodes
+				most := ran + time.Minute.Hours()*nodes
+				if !sealed {
+					most += 2 * lostAfter.Hours() * nodes
+				}
+				if got := sweep.Status.NodeHours; got < ran || got > most {
+					t.Errorf("%v node-hours, want %v to %v", got, ran, most)
+				}
+				a.Status.Job.StartTime = &metav1.Time{Time: time.Now().Add(-100 * time.Hour)} // while nobody watched
+				a.Spec.Slurm.TimeLimit = "10:00:00"
+				if err := w.store.Update(t.Context(), func(tx *store.Tx) error { return spent(tx, a) }); err != nil {
+					t.Fatal(err)
+				}
+				before := sweep.Status.NodeHours
+				if sweep, err = store.Get[*api.BenchmarkSweep](t.Context(), w.store, "default", "grid"); err != nil {
+					t.Fatal(err)
+				}
+				if got := sweep.Status.NodeHours - before; math.Abs(got-10*nodes) > 1e-6 {
+					t.Errorf("%v node-hours of a job with a time limit of 10 h", got)
+				}
+			})
+		})
+	}
+}
+
+// A search that is asked anew, and concludes otherwise without another run, has that in its results.
+func TestResultsOfASearchThatConcludesWithoutARun(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(w *world) {
+		w.cluster1("c", func(*api.ClusterSpec) {})
+		w.sweep(func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Search = api.StrategySearch, &api.SearchSpec{Path: "workload.load.clientsPerNode", Min: 1, Max: 64, Goodput: 0.9}
+			s.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
+		})
+		good, bad := 0.95, 0.0
+		w.end("grid-clientspernode1", api.RunCompleted, &api.Summary{GoodputShare: &good, Verdict: "Valid"})
+		w.end("grid-clientspernode2", api.RunCompleted, &api.Summary{GoodputShare: &bad, Verdict: "Valid"})
+		w.wait(time.Minute)
+		get := func() *api.BenchmarkSweep {
+			sweep, err := store.Get[*api.BenchmarkSweep](t.Context(), w.store, "default", "grid")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sweep
+		}
+		sweep := get()
+		sweep.Spec.Search.Goodput = 0.99
+		if err := w.store.Put(t.Context(), sweep); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(time.Minute)
+		sweep = get()
+		results, err := os.ReadFile(filepath.Join(sweep.Status.Folder, "sweep.md"))
+		if why := sweep.Status.Limits[0].Why; err != nil || !strings.Contains(string(results), why) {
+			t.Errorf("results do not say %q: %v", why, err)
+		}
+	})
+}
+
+// How long a job was queued is what Slurm says, not how long nobody saw that it had started.
+func TestQueueWaitOfAJobThatStartedUnseen(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(w *world) {
+		w.cluster1("c", func(*api.ClusterSpec) {})
+		w.sweep(func(s *api.BenchmarkSweepSpec) {
+			s.Parameters = []api.ParameterSpec{{Path: "workload.load.clientsPerNode", Values: []any{1.0, 2.0}}}
+		})
+		started := time.Now().Add(20 * time.Minute)
+		w.cluster.set(func() { w.cluster.outage = slurmadapter.ErrOutage })
+		w.wait(5 * time.Hour)
+		w.cluster.set(func() {
+			j := w.cluster.jobs["1"]
+			j.State, j.Reason, j.Nodes, j.Started, w.cluster.outage = slurmadapter.Running, "", "n1", started, nil
+		})
+		w.wait(2 * time.Minute)
+		sweep, err := store.Get[*api.BenchmarkSweep](t.Context(), w.store, "default", "grid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sweep.Status.QueueWait; got == nil || got.Duration.Round(time.Minute) != 20*time.Minute {
+			t.Errorf("it waited for %v, want 20 minutes", got)
 		}
 	})
 }

@@ -84,7 +84,10 @@ func (r *sweepReporter) reconcile(ctx context.Context, key types.NamespacedName)
 		r.drop(key)
 	}
 	return result{}, updateSweep(ctx, r.store, sweep, func(_ *store.Tx, s *api.BenchmarkSweep) error {
-		s.Status.Folder, s.Status.Reported = folder, st.Ended()
+		s.Status.Folder = folder
+		if s.Status.Total == st.Total && sameJSON(s.Status.Limits, st.Limits) { // else what was written is behind already
+			s.Status.Reported = st.Ended()
+		}
 		return nil
 	})
 }

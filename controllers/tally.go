@@ -167,6 +167,9 @@ func spent(tx *store.Tx, a *api.Allocation) error {
 		return nil
 	}
 	end := time.Now()
+	if limit, err := api.ParseSlurmTime(a.Spec.Slurm.TimeLimit); err == nil && end.Sub(job.StartTime.Time) > limit {
+		end = job.StartTime.Add(limit) // of a job that was lost nobody knows more
+	}
 	if job.EndTime != nil {
 		end = job.EndTime.Time
 	}

@@ -11,6 +11,7 @@ import (
 
 func TestKept(t *testing.T) {
 	run := &api.BenchmarkRun{Spec: api.BenchmarkRunSpec{Service: api.ServiceSpec{Name: "dummy"}}}
+	run.Spec.Container.Env = map[string]string{"VLLM_USE_V1": "0"}
 	api.SetDefaults(run)
 	for path, tc := range map[string]struct {
 		value any
@@ -23,6 +24,7 @@ func TestKept(t *testing.T) {
 		"service.health.interval":      {"0s", false},
 		"workload.warmup":              {"0ms", true},
 		"service.config.depth":         {0.0, true},
+		"container.env.VLLM_USE_V1":    {"0", true},
 	} {
 		if got := Kept(&run.Spec, path, tc.value); got != tc.want {
 			t.Errorf("%s = %v: %t, want %t", path, tc.value, got, tc.want)

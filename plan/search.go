@@ -27,7 +27,7 @@ const maxLost = 2
 // passed and the lowest that failed. A value whose run was lost is tried again. found is what is known so far; no value is returned
 // while a probe is under way or when the search is done.
 func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLimit) {
-	broken, underWay, lost := 0, false, map[float64][]string{}
+	broken, losses, underWay, lost := 0, 0, false, map[float64][]string{}
 	for _, p := range probes {
 		if !p.Ended {
 			underWay = true
@@ -37,6 +37,7 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 		switch {
 		case p.Cancelled:
 		case p.Lost:
+			losses++
 			lost[value] = append(lost[value], p.Run)
 		case p.Broken:
 			broken++
@@ -60,7 +61,7 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 	switch {
 	case cancelled >= 0:
 		return done("run %s was cancelled: begin a new search to go on", probes[cancelled].Run)
-	case broken > 0 && broken == len(probes):
+	case broken > 0 && broken+losses == len(probes):
 		return done("%d runs ended without numbers: see why, and begin a new search", broken)
 	case len(probes) >= int(s.MaxTrials):
 		return done("search.maxTrials (%d) were tried", s.MaxTrials)
@@ -85,7 +86,7 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 		value = (*found.Passed + *found.Failed) / 2
 	}
 	if whole(s.Path) {
-		value = math.Floor(value)
+		value = math.Max(math.Floor(value), s.Min)
 	} else {
 		value = math.Min(math.Max(Significant(value, 4), s.Min), s.Max)
 	}
@@ -98,8 +99,11 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 	return &value, found
 }
 
-// whole says whether a field takes whole numbers alone.
-func whole(path string) bool { return !strings.HasSuffix(path, ".rate") }
+// whole says whether a field takes whole numbers alone. Of what a service makes of its config nobody here knows: counts, in most cases.
+func whole(path string) bool {
+	_, err := withValues(&api.BenchmarkRunSpec{}, api.Values{path: 0.5})
+	return err != nil || strings.HasPrefix(path, "service.config.")
+}
 
 func number(v *float64) float64 {
 	if v == nil {

@@ -88,4 +88,25 @@ func TestSearchTriesALostValueAgain(t *testing.T) {
 		!strings.Contains(found.Why, "runs b and c at 2 were lost") {
 		t.Errorf("after two lost runs: %v, %+v", next, found)
 	}
+	broken := Probe{Value: 1, Run: "d", Ended: true, Broken: true}
+	lost.Value = 1
+	if next, found := Search(s, []Probe{lost, broken}); next != nil || !found.Done || !strings.Contains(found.Why, "1 runs ended without numbers") {
+		t.Errorf("after a lost and a broken run: %v, %+v", next, found)
+	}
+}
+
+// Fields that take fractions are searched in fractions, whatever their names; counts are not.
+func TestSearchOfFractions(t *testing.T) {
+	for path, want := range map[string]float64{
+		"workload.load.rate": 1.5, "workload.load.trace.speed": 1.5, "workload.load.burst.offRate": 1.5,
+		"workload.load.clientsPerNode": 1, "workload.prompts.tokens": 1, "service.config.maxNumSeqs": 1,
+	} {
+		s := &api.SearchSpec{Path: path, Min: 0.75, Max: 8, Tolerance: 0.05, MaxTrials: 20}
+		if next, _ := Search(s, nil); next == nil || *next != 0.75 {
+			t.Errorf("%s: the first value is %v, want search.min", path, *next)
+		}
+		if next, _ := Search(s, []Probe{{Value: 0.75, Ended: true, Passed: true}}); next == nil || *next != want {
+			t.Errorf("%s: the second value is %v, want %v", path, *next, want)
+		}
+	}
 }

@@ -316,7 +316,7 @@ func Kept(spec *api.BenchmarkRunSpec, path string, value any) bool {
 		object, _ := tree.(map[string]any)
 		tree = object[step]
 	}
-	if text, ok := value.(string); ok && text != "" {
+	if text, ok := value.(string); ok && text != "" && tree != value { // else a text that only looks like a time
 		if d, wrong := time.ParseDuration(text); wrong == nil && d == 0 {
 			value = d.String() // as a spec has it
 		}
