@@ -240,19 +240,7 @@ func (g *grouping) rebind() error {
 		if row.release || row.drain || row.phase == api.AllocationReleasing {
 			continue
 		}
-		names, left := slices.Clone(g.line.same[string(row.uid)]), g.spare(row)
-		open := row.open && row.phase == api.AllocationReady && g.timeLeft(row)
-		fits := func(length time.Duration, alone bool) bool {
-			return open || left >= length && g.held[row.uid] > 0 && !alone
-		}
-		if shortest, some := g.line.shortest[row.key]; some && fits(shortest, false) {
-			for _, w := range g.waiting {
-				if w.Key == row.key && fits(w.Length, w.Alone) && !slices.Contains(names, w.Name) {
-					names = append(names, w.Name)
-					left -= w.Length
-				}
-			}
-		}
+		names := g.joining(row)
 		if len(names) == 0 {
 			continue
 		}
@@ -269,6 +257,25 @@ func (g *grouping) rebind() error {
 		g.bound(names)
 	}
 	return nil
+}
+
+// joining names the waiting runs that an Allocation has time for.
+func (g *grouping) joining(row rosterAllocation) []string {
+	names, left := slices.Clone(g.line.same[string(row.uid)]), g.spare(row)
+	open := row.open && row.phase == api.AllocationReady && g.timeLeft(row)
+	fits := func(length time.Duration, alone bool) bool {
+		return open || left >= length && g.held[row.uid] > 0 && !alone
+	}
+	if shortest, some := g.line.shortest[row.key]; !some || !fits(shortest, false) {
+		return names
+	}
+	for _, w := range g.waiting {
+		if w.Key == row.key && fits(w.Length, w.Alone) && !slices.Contains(names, w.Name) {
+			names = append(names, w.Name)
+			left -= w.Length
+		}
+	}
+	return names
 }
 
 // spare is the time that an Allocation has for further runs: what is left of its limit without those that it has.

@@ -191,19 +191,15 @@ func (p *planner) letGo(ctx context.Context, run *api.BenchmarkRun) error {
 func notStarted(run *api.BenchmarkRun) bool {
 	switch run.Status.Phase {
 	case "", api.RunPending, api.RunInitializing, api.RunDeploying, api.RunTearingDown:
-		return len(run.Status.Attempts) == 0 || !reached(run)
+		return !hadTurn(run)
 	}
 	return false
 }
 
-// reached says whether the current attempt came to its turn: it was bound to an Allocation before.
-func reached(run *api.BenchmarkRun) bool {
-	for _, t := range run.Status.Attempts[len(run.Status.Attempts)-1].Phases {
-		if t.Phase == api.RunMonitoring {
-			return true
-		}
-	}
-	return false
+// hadTurn says whether the servers came to the current attempt.
+func hadTurn(run *api.BenchmarkRun) bool {
+	n := len(run.Status.Attempts)
+	return n > 0 && slices.ContainsFunc(run.Status.Attempts[n-1].Phases, func(t api.PhaseTime) bool { return t.Phase == api.RunMonitoring })
 }
 
 // reusable says whether the next attempt can use the same servers: the load failed, they did not.
@@ -247,23 +243,14 @@ func (p *planner) bindTo(ctx context.Context, a *api.Allocation, names []string)
 	defer p.roster.mu.Unlock()
 	var bound []*api.BenchmarkRun
 	isNew := a.UID == ""
-	err := p.store.Update(ctx, func(tx *store.Tx) error {
-		for _, name := range names {
-			obj, err := tx.Get(api.KindBenchmarkRun, a.Namespace, name)
-			run, ok := obj.(*api.BenchmarkRun)
-			if err != nil || !ok || !needsAllocation(run) {
-				if err = ignoreGone(err); err != nil {
-					return err
-				}
-				continue
-			}
-			bound = append(bound, run)
-			if isNew && !a.Spec.Open {
+	err := p.store.Update(ctx, func(tx *store.Tx) (err error) {
+		if bound, err = unbound(tx, a.Namespace, names); err != nil || len(bound) == 0 {
+			return err
+		}
+		if isNew && !a.Spec.Open {
+			for _, run := range bound {
 				a.Spec.Trials = append(a.Spec.Trials, string(run.UID))
 			}
-		}
-		if len(bound) == 0 {
-			return nil
 		}
 		first := a.Spec.Orders + 1
 		a.Spec.Orders += int32(len(bound))
@@ -293,6 +280,21 @@ func (p *planner) bindTo(ctx context.Context, a *api.Allocation, names []string)
 		p.roster.setRun(run, false)
 	}
 	return len(bound), nil
+}
+
+// unbound are those of the runs that still need an Allocation, as they are stored now.
+func unbound(tx *store.Tx, namespace string, names []string) ([]*api.BenchmarkRun, error) {
+	var runs []*api.BenchmarkRun
+	for _, name := range names {
+		obj, err := tx.Get(api.KindBenchmarkRun, namespace, name)
+		if err = ignoreGone(err); err != nil {
+			return nil, err
+		}
+		if run, ok := obj.(*api.BenchmarkRun); ok && needsAllocation(run) {
+			runs = append(runs, run)
+		}
+	}
+	return runs, nil
 }
 
 func write(tx *store.Tx, a *api.Allocation, isNew bool) error {

@@ -160,7 +160,7 @@ func (r *roster) setRun(run *api.BenchmarkRun, gone bool) {
 		row.unwritten = run.Status.Phase == api.RunPending && !row.waits || run.Status.Phase == api.RunInitializing
 		row.length = plan.Length(&run.Spec, 0)
 		row.returning = returning(run)
-		row.taken = len(run.Status.Attempts) > 0 && reached(run)
+		row.taken = hadTurn(run)
 		if current := row.ref.Attempt == int32(len(run.Status.Attempts)); current || row.same {
 			put(r.bound, types.UID(row.ref.UID), name, row)
 		}

@@ -83,7 +83,7 @@ func (s *runPass) allocationGone() (result, error) {
 		Result: api.ResultFailed, Class: api.FailureInfrastructure, Reason: "AllocationDeleted",
 		Message: "the allocation that the attempt was bound to was deleted",
 	}
-	if sweepOf(s.run) != "" && !reached(s.run) {
+	if sweepOf(s.run) != "" && !hadTurn(s.run) {
 		outcome.Reason, outcome.Message = node.ReasonNotStarted, outcome.Message+" before it was this run's turn"
 	}
 	s.conclude(outcome)

@@ -265,7 +265,31 @@ func (r *scheduleReconciler) tidy(ctx context.Context, s *api.BenchmarkSchedule)
 	if err != nil {
 		return err
 	}
-	var good, bad []api.Object
+	good, bad := history(owned)
+	for _, ended := range []struct {
+		objects []api.Object
+		limit   int32
+	}{{good, *s.Spec.SuccessfulHistoryLimit}, {bad, *s.Spec.FailedHistoryLimit}} {
+		slices.SortFunc(ended.objects, func(a, b api.Object) int {
+			return cmp.Or(b.GetCreationTimestamp().Compare(a.GetCreationTimestamp().Time), cmp.Compare(b.GetName(), a.GetName()))
+		})
+		for _, obj := range ended.objects[min(len(ended.objects), int(ended.limit)):] {
+			if pinned, err := r.holdsPinned(ctx, obj); err != nil || pinned {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			if _, err := r.store.Delete(ctx, api.KindOf(obj), obj.GetNamespace(), obj.GetName(), string(obj.GetUID())); err != nil && !apierrors.IsNotFound(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// history are those of what a schedule made that have ended and may go, by how they did.
+func history(owned []api.Object) (good, bad []api.Object) {
 	for _, obj := range owned {
 		if kind := api.KindOf(obj); kind != api.KindBenchmarkRun && kind != api.KindBenchmarkSweep {
 			continue
@@ -280,26 +304,7 @@ func (r *scheduleReconciler) tidy(ctx context.Context, s *api.BenchmarkSchedule)
 			bad = append(bad, obj)
 		}
 	}
-	for _, history := range []struct {
-		objects []api.Object
-		limit   int32
-	}{{good, *s.Spec.SuccessfulHistoryLimit}, {bad, *s.Spec.FailedHistoryLimit}} {
-		slices.SortFunc(history.objects, func(a, b api.Object) int {
-			return cmp.Or(b.GetCreationTimestamp().Compare(a.GetCreationTimestamp().Time), cmp.Compare(b.GetName(), a.GetName()))
-		})
-		for _, obj := range history.objects[min(len(history.objects), int(history.limit)):] {
-			if pinned, err := r.holdsPinned(ctx, obj); err != nil || pinned {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			if _, err := r.store.Delete(ctx, api.KindOf(obj), obj.GetNamespace(), obj.GetName(), string(obj.GetUID())); err != nil && !apierrors.IsNotFound(err) {
-				return err
-			}
-		}
-	}
-	return nil
+	return good, bad
 }
 
 // holdsPinned says whether a run of a sweep is pinned: a sweep's runs go with it.
@@ -318,27 +323,18 @@ func (r *scheduleReconciler) holdsPinned(ctx context.Context, obj api.Object) (b
 func (r *scheduleReconciler) cancelActive(ctx context.Context, s *api.BenchmarkSchedule) error {
 	reason := fmt.Sprintf("Replaced: schedule %s begins the next one (concurrencyPolicy Replace)", s.Name)
 	for _, ref := range s.Status.Active {
-		runs := []string{ref.Name}
-		if ref.Kind == api.KindBenchmarkSweep {
-			owned, err := r.store.Owned(ctx, ref.UID)
-			if err != nil {
-				return err
-			}
-			runs = nil
-			for _, obj := range owned {
-				if api.KindOf(obj) == api.KindBenchmarkRun {
-					runs = append(runs, obj.GetName())
-				}
-			}
+		runs, err := r.runsOf(ctx, ref)
+		if err != nil {
+			return err
 		}
-		err := r.store.Update(ctx, func(tx *store.Tx) error {
+		err = r.store.Update(ctx, func(tx *store.Tx) error {
 			if ref.Kind == api.KindBenchmarkSweep {
 				if err := suspendSweep(tx, ref, reason); err != nil {
 					return err
 				}
 			}
 			for _, name := range runs {
-				if err := cancelRun(tx, ref.Namespace, name, reason); err != nil {
+				if err := cancelRun(tx, ref.Namespace, name, reason, nil); err != nil {
 					return err
 				}
 			}
@@ -349,6 +345,21 @@ func (r *scheduleReconciler) cancelActive(ctx context.Context, s *api.BenchmarkS
 		}
 	}
 	return nil
+}
+
+// runsOf names the runs of a sweep, or the run itself.
+func (r *scheduleReconciler) runsOf(ctx context.Context, ref api.ObjectRef) ([]string, error) {
+	if ref.Kind != api.KindBenchmarkSweep {
+		return []string{ref.Name}, nil
+	}
+	owned, err := r.store.Owned(ctx, ref.UID)
+	var runs []string
+	for _, obj := range owned {
+		if api.KindOf(obj) == api.KindBenchmarkRun {
+			runs = append(runs, obj.GetName())
+		}
+	}
+	return runs, err
 }
 
 // suspendSweep keeps a sweep from beginning, and a search from trying, anything more.
@@ -363,10 +374,11 @@ func suspendSweep(tx *store.Tx, ref api.ObjectRef, reason string) error {
 	return tx.Put(sweep)
 }
 
-func cancelRun(tx *store.Tx, namespace, name, reason string) error {
+// cancelRun ends a run that has not ended, where it is such a one; nil takes any.
+func cancelRun(tx *store.Tx, namespace, name, reason string, such func(*api.BenchmarkRun) bool) error {
 	obj, err := tx.Get(api.KindBenchmarkRun, namespace, name)
 	run, ok := obj.(*api.BenchmarkRun)
-	if err != nil || !ok || run.Status.Phase.Terminal() {
+	if err != nil || !ok || run.Status.Phase.Terminal() || such != nil && !such(run) {
 		return ignoreGone(err)
 	}
 	run.Spec.Cancel = true

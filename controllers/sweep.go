@@ -361,19 +361,7 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 			}
 			st := &s.Status
 			before := st.Total
-			st.Total, st.Succeeded, st.Failed, st.Cancelled = 0, 0, 0, 0
-			if gone := st.Released; gone != nil {
-				st.Succeeded, st.Failed, st.Cancelled = gone.Succeeded, gone.Failed, gone.Cancelled
-				st.Total = st.Ended()
-			}
-			st.FailedPoints, st.StoppedPoints = nil, nil // looked at anew: there may be further repeats, or another policy
-			for _, obj := range owned {
-				if run, ok := obj.(*api.BenchmarkRun); ok && !released(run) && !(goes(run) && run.Status.Phase.Terminal()) {
-					st.Total++
-					count(st, run.Status.Phase)
-					countPoint(s, run)
-				}
-			}
+			countAll(s, owned)
 			if st.Total != before {
 				unreport(st)
 			}
@@ -389,6 +377,24 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 			return settle(tx, s)
 		})
 	})
+}
+
+// countAll counts a sweep's runs anew, with those that retention let go.
+func countAll(s *api.BenchmarkSweep, owned []api.Object) {
+	st := &s.Status
+	st.Total, st.Succeeded, st.Failed, st.Cancelled = 0, 0, 0, 0
+	if gone := st.Released; gone != nil {
+		st.Succeeded, st.Failed, st.Cancelled = gone.Succeeded, gone.Failed, gone.Cancelled
+		st.Total = st.Ended()
+	}
+	st.FailedPoints, st.StoppedPoints = nil, nil // looked at anew: there may be further repeats, or another policy
+	for _, obj := range owned {
+		if run, ok := obj.(*api.BenchmarkRun); ok && !released(run) && !(goes(run) && run.Status.Phase.Terminal()) {
+			st.Total++
+			count(st, run.Status.Phase)
+			countPoint(s, run)
+		}
+	}
 }
 
 // released says that retention is letting the run go, so that it is counted by what its sweep remembers.
@@ -411,17 +417,8 @@ func (r *sweepReconciler) stopPoints(ctx context.Context, sweep *api.BenchmarkSw
 		}
 		err := r.store.Update(ctx, func(tx *store.Tx) error {
 			for _, run := range runs[point] {
-				obj, err := tx.Get(api.KindBenchmarkRun, run.Namespace, run.Name)
-				stored, ok := obj.(*api.BenchmarkRun)
-				if err != nil || !ok || stored.Status.Phase.Terminal() || len(stored.Status.Attempts) > 0 && reached(stored) {
-					if err = ignoreGone(err); err != nil {
-						return err
-					}
-					continue
-				}
-				stored.Spec.Cancel = true
-				metav1.SetMetaDataAnnotation(&stored.ObjectMeta, api.AnnotationCancelReason, fmt.Sprintf("PointStopped: %d runs of the point have failed (failurePolicy)", failed))
-				if err := tx.Put(stored); err != nil {
+				reason := fmt.Sprintf("PointStopped: %d runs of the point have failed (failurePolicy)", failed)
+				if err := cancelRun(tx, run.Namespace, run.Name, reason, func(run *api.BenchmarkRun) bool { return !hadTurn(run) }); err != nil {
 					return err
 				}
 			}

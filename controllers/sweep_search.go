@@ -61,22 +61,10 @@ func (r *sweepReconciler) keepProbes(ctx context.Context, sweep *api.BenchmarkSw
 		if s.ResourceVersion != sweep.ResourceVersion {
 			return apierrors.NewConflict(api.Resource(api.KindBenchmarkSweep), s.Name, fmt.Errorf("it was changed meanwhile"))
 		}
-		told, taken := s.Status.Message, ""
-		for _, run := range made {
-			old, err := find(tx, sweep, run)
-			if err != nil {
-				return err
-			}
-			if old != nil {
-				taken, res.after = run.Name, nameRetry
-				continue
-			}
-			if err := tx.Create(run); err != nil {
-				return err
-			}
-			s.Status.Total++
-			count(&s.Status, run.Status.Phase) // one that cannot be right has ended
-			countPoint(s, run)
+		told := s.Status.Message
+		taken, err := makeProbes(tx, s, made)
+		if err != nil {
+			return err
 		}
 		for i, l := range limits {
 			if l.Done && (i >= len(s.Status.Limits) || !s.Status.Limits[i].Done) {
@@ -90,10 +78,31 @@ func (r *sweepReconciler) keepProbes(ctx context.Context, sweep *api.BenchmarkSw
 		if err := settle(tx, s); err != nil || taken == "" {
 			return err
 		}
-		s.Status.Message = told
+		s.Status.Message, res.after = told, nameRetry
 		return nameTaken(taken)(tx, s)
 	})
 	return res, err
+}
+
+// makeProbes creates and counts runs, but for one whose name is taken.
+func makeProbes(tx *store.Tx, s *api.BenchmarkSweep, made []*api.BenchmarkRun) (taken string, err error) {
+	for _, run := range made {
+		old, err := find(tx, s, run)
+		if err != nil {
+			return "", err
+		}
+		if old != nil {
+			taken = run.Name
+			continue
+		}
+		if err := tx.Create(run); err != nil {
+			return "", err
+		}
+		s.Status.Total++
+		count(&s.Status, run.Status.Phase) // one that cannot be right has ended
+		countPoint(s, run)
+	}
+	return taken, nil
 }
 
 func limitText(s *api.SearchSpec, l *api.FoundLimit) string {

@@ -1,9 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -27,29 +27,9 @@ const maxLost = 2
 // passed and the lowest that failed. A value whose run was lost is tried again. found is what is known so far; no value is returned
 // while a probe is under way or when the search is done.
 func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLimit) {
-	broken, losses, underWay, lost := 0, 0, false, map[float64][]string{}
-	for _, p := range probes {
-		if !p.Ended {
-			underWay = true
-			continue
-		}
-		value := p.Value
-		switch {
-		case p.Cancelled:
-		case p.Lost:
-			losses++
-			lost[value] = append(lost[value], p.Run)
-		case p.Broken:
-			broken++
-		case p.Passed && (found.Passed == nil || value > *found.Passed):
-			found.Passed, found.Run = &value, p.Run
-		}
-		// What broke counts as failed for where to look next: a service that fell over is not asked for more.
-		if !p.Passed && !p.Cancelled && !p.Lost && (found.Failed == nil || value < *found.Failed) {
-			found.Failed = &value
-		}
-	}
-	if underWay {
+	t := tried(probes)
+	found = t.found
+	if t.underWay {
 		return nil, found
 	}
 	done := func(format string, args ...any) (*float64, api.FoundLimit) {
@@ -57,12 +37,11 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 		return nil, found
 	}
 	var value float64
-	cancelled := slices.IndexFunc(probes, func(p Probe) bool { return p.Cancelled })
 	switch {
-	case cancelled >= 0:
-		return done("run %s was cancelled: begin a new search to go on", probes[cancelled].Run)
-	case broken > 0 && broken+losses == len(probes):
-		return done("%d runs ended without numbers: see why, and begin a new search", broken)
+	case t.cancelled != "":
+		return done("run %s was cancelled: begin a new search to go on", t.cancelled)
+	case t.broken > 0 && t.broken+t.losses == len(probes):
+		return done("%d runs ended without numbers: see why, and begin a new search", t.broken)
 	case len(probes) >= int(s.MaxTrials):
 		return done("search.maxTrials (%d) were tried", s.MaxTrials)
 	case found.Failed == nil && found.Passed == nil:
@@ -93,10 +72,48 @@ func Search(s *api.SearchSpec, probes []Probe) (next *float64, found api.FoundLi
 	if found.Passed != nil && value <= *found.Passed || found.Failed != nil && value >= *found.Failed {
 		return done("nothing lies between %v and %v", number(found.Passed), number(found.Failed))
 	}
-	if runs := lost[value]; len(runs) >= maxLost {
+	if runs := t.lost[value]; len(runs) >= maxLost {
 		return done("runs %s at %v were lost to the cluster, not to the service: see why, and begin a new search", strings.Join(runs, " and "), value)
 	}
 	return &value, found
+}
+
+// trail is what came of the values that were tried.
+type trail struct {
+	found          api.FoundLimit
+	underWay       bool
+	broken, losses int
+	lost           map[float64][]string // runs, by their values
+	cancelled      string               // the first run that was
+}
+
+func tried(probes []Probe) trail {
+	t := trail{lost: map[float64][]string{}}
+	for _, p := range probes {
+		value := p.Value
+		switch {
+		case !p.Ended:
+			t.underWay = true
+		case p.Cancelled:
+			t.cancelled = cmp.Or(t.cancelled, p.Run)
+		case p.Lost:
+			t.losses++
+			t.lost[value] = append(t.lost[value], p.Run)
+		case p.Passed:
+			if t.found.Passed == nil || value > *t.found.Passed {
+				t.found.Passed, t.found.Run = &value, p.Run
+			}
+		default:
+			if p.Broken {
+				t.broken++
+			}
+			// What broke counts as failed for where to look next: a service that fell over is not asked for more.
+			if t.found.Failed == nil || value < *t.found.Failed {
+				t.found.Failed = &value
+			}
+		}
+	}
+	return t
 }
 
 // whole says whether a field takes whole numbers alone. Of what a service makes of its config nobody here knows: counts, in most cases.

@@ -37,7 +37,7 @@ func (m *machine) get(t *rapid.T, name string) *api.BenchmarkRun {
 	if err != nil {
 		t.Fatalf("get %s: %v", name, err)
 	}
-	return obj.(*api.BenchmarkRun) //nolint:errcheck // a panic fails the test as well
+	return obj.(*api.BenchmarkRun)
 }
 
 func (m *machine) Create(t *rapid.T) {

@@ -64,7 +64,7 @@ func TestAnotherProcessOnThePortIsNeverMeasured(t *testing.T) {
 	})}
 	go func() { _ = stranger.Serve(l) }()
 	t.Cleanup(func() { _ = stranger.Close() })
-	port := l.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // a TCP listener has a TCP address
+	port := l.Addr().(*net.TCPAddr).Port
 	p := newPlane(t).ready()
 	p.create(newRun("taken", once, func(s *api.BenchmarkRunSpec) { s.Service.Port = int32(port) }))
 	p.failed("taken", api.FailureService, "ServerPortInUse")
