@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -62,7 +63,7 @@ func TestLoggingThroughARun(t *testing.T) {
 		t.Errorf("files: %q, %v", names, err)
 	}
 	failed := 0
-	for _, c := range logs.Validate(logs.Expect{Outputs: outputsIn(dir, &run.Spec.Logging), Flag: filepath.Join(dir, "loggers_ready"), Lines: 10, Nodes: 2}) {
+	for _, c := range logs.Validate(logs.Expect{Outputs: outputsIn(dir, &run.Spec.Logging), Flag: filepath.Join(dir, "loggers_ready"), Lines: 10, Nodes: 2, Components: componentsOf(&run.Spec)}) {
 		if c.Problem != "" {
 			failed++
 			t.Errorf("%s: %s", c.Name, c.Problem)
@@ -96,5 +97,26 @@ func TestOwnRuleExplainsAFailure(t *testing.T) {
 	}
 	if found := run.Status.Attempts[0].Findings; len(found) != 1 || found[0].Rule != "Greeted" {
 		t.Errorf("findings: %+v", found)
+	}
+}
+
+// The logs of a run are held against what its nodes print: those that servers and clients share print as servers, and servers that run
+// elsewhere print nothing.
+func TestComponentsOfARun(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change func(*api.BenchmarkRunSpec)
+		want   string
+	}{
+		"nodes of their own": {func(*api.BenchmarkRunSpec) {}, "[server client]"},
+		"clients on servers": {func(s *api.BenchmarkRunSpec) { s.Nodes.Clients.Count = count(0) }, "[server]"},
+		"servers on clients": {func(s *api.BenchmarkRunSpec) { s.Nodes.Servers.Count = count(0) }, "[server]"},
+		"servers elsewhere": {func(s *api.BenchmarkRunSpec) {
+			s.Service.Endpoints, s.Nodes.Servers.Count = []string{"http://10.1.2.3:8000"}, count(0)
+		}, "[client]"},
+	} {
+		if got := fmt.Sprint(componentsOf(&newRun("x", tc.change).Spec)); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
 	}
 }
