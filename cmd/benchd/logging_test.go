@@ -120,3 +120,17 @@ func TestComponentsOfARun(t *testing.T) {
 		}
 	}
 }
+
+// Times are told with their zone, for --since takes one without it as this machine's; one line alone has no silence beside it.
+func TestPrintStats(t *testing.T) {
+	t.Parallel()
+	stats := logs.NewStats()
+	begin := time.Date(2026, 1, 2, 23, 59, 58, 0, time.FixedZone("here", 3600))
+	for i, want := range []string{"from 2026-01-02 22:59:58 to 2026-01-02 22:59:58 UTC", "3.0 s, from 2026-01-02 22:59:58 UTC"} {
+		stats.Add(&logs.Line{At: begin.Add(time.Duration(i) * 3 * time.Second)})
+		var out strings.Builder
+		if err := printStats(&out, stats); err != nil || !strings.Contains(out.String(), want) || strings.Contains(out.String(), "silence") != (i > 0) {
+			t.Errorf("%d lines: %v, want %q in\n%s", i+1, err, want, out.String())
+		}
+	}
+}

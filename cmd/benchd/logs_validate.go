@@ -206,9 +206,11 @@ func printStats(out io.Writer, s *logs.Stats) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	p("Lines:\t%d, %d of standard error", s.Lines, s.StderrLines)
-	p("Duration:\t%.1f s, from %s to %s", s.Duration, s.First.UTC().Format(time.DateTime), s.Last.UTC().Format(time.DateTime))
+	p("Duration:\t%.1f s, from %s to %s UTC", s.Duration, s.First.UTC().Format(time.DateTime), s.Last.UTC().Format(time.DateTime))
 	p("Rate:\t%.2f lines/s", s.LinesPerSecond)
-	p("Longest silence:\t%.1f s, from %s", s.Silence, s.SilenceFrom.UTC().Format(time.TimeOnly))
+	if s.Silence > 0 {
+		p("Longest silence:\t%.1f s, from %s UTC", s.Silence, s.SilenceFrom.UTC().Format(time.DateTime))
+	}
 	for _, part := range []struct {
 		title  string
 		counts map[string]int64

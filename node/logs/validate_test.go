@@ -240,7 +240,7 @@ func TestParseSince(t *testing.T) {
 	now := time.Date(2026, 1, 2, 15, 0, 0, 0, zone)
 	for text, want := range map[string]time.Time{
 		"5m": now.Add(-5 * time.Minute), "-5m": now.Add(-5 * time.Minute), "14:30": time.Date(2026, 1, 2, 14, 30, 0, 0, zone),
-		"14:30:05": time.Date(2026, 1, 2, 14, 30, 5, 0, zone), "2026-01-01": time.Date(2026, 1, 1, 0, 0, 0, 0, zone),
+		"14:30:05": time.Date(2026, 1, 2, 14, 30, 5, 0, zone), "23:50": time.Date(2026, 1, 1, 23, 50, 0, 0, zone), "2026-01-01": time.Date(2026, 1, 1, 0, 0, 0, 0, zone),
 		"2026-01-01 12:00:00": time.Date(2026, 1, 1, 12, 0, 0, 0, zone), "2026-01-01T12:00:00Z": time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC),
 	} {
 		if got, err := ParseSince(text, now); err != nil || !got.Equal(want) {
