@@ -83,6 +83,9 @@ type reader struct {
 // window is a Window in nanoseconds.
 type window struct{ startup, from, to int64 }
 
+// ends says whether the window's end is known: that of a run under way is not.
+func (w window) ends() bool { return w.to != math.MinInt64 }
+
 func newReader(root string, s Source, w window) *reader {
 	return &reader{
 		Source: s, path: s.path(root), window: w,
@@ -159,7 +162,7 @@ func (r *reader) read() bool {
 			return false
 		}
 		at, stderr, text, ok := parseRaw(line)
-		if !ok {
+		if !ok || r.window.ends() && at > r.window.to { // of a later time, or of a clock that was ahead: earlier lines may follow
 			continue
 		}
 		// A clock that was set back must not break the order within a file.
