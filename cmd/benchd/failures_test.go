@@ -160,10 +160,9 @@ func TestControlPlaneAwayFromBeforeTheStartUntilAfterTheEnd(t *testing.T) {
 
 func TestNodeWhoseClockIsOff(t *testing.T) {
 	t.Parallel()
-	p := newPlane(t).ready()
+	p := newPlane(t, clockSkewVariable+"=7m").ready()
 	run := newRun("skewed", func(s *api.BenchmarkRunSpec) {
 		s.Nodes.Clients.Count = count(2)
-		s.Container.Env = map[string]string{clockSkewVariable: "7m"}
 		s.Workload.Load.ClientsPerNode = 2
 	})
 	p.create(run)
