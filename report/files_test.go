@@ -324,10 +324,10 @@ func TestSummaryCSV(t *testing.T) {
 func TestMarkdown(t *testing.T) {
 	st := story()
 	st.Outcome = &api.Outcome{Result: api.ResultFailed, Reason: "ServerDied", Message: "it died"}
-	s := summarize(t, Input{Run: "my-run"}, byHand())
+	s := summarize(t, Input{Run: "my-run", Model: "a|b"}, byHand())
 	text := Markdown(s, st)
 	for _, part := range []string{
-		"# Benchmark report: my-run", "**Failed** (ServerDied): it died", "Verdict: **Invalid** — 42.9 % of the requests failed", "constant arrivals, 7 requests/s",
+		"# Benchmark report: my-run", "**Failed** (ServerDied): it died", `model a\|b`, "Verdict: **Invalid** — 42.9 % of the requests failed", "constant arrivals, 7 requests/s",
 		"12 on n1 (server, client)", "7 attempted, 4 succeeded", "0.70 / 0.60 /s", "0.30 /s, 42.9 %", "| http_status | 1 |", "| Pending | 2.00 |",
 		"| Executing | 3.00 |", "/w/attempt-1", "| ttft | 4 | 135.00 | – |", definitions["ttft"],
 	} {
