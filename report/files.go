@@ -158,9 +158,36 @@ func toCSV(s *Summary) ([]byte, error) {
 		}
 	}
 	add("errorRate", "", s.ErrorRate)
+	if s.OfferedRate != nil {
+		add("offeredRate", "", *s.OfferedRate)
+	}
 	add("achievedRate", "", s.AchievedRate)
 	add("concurrency", "mean", s.Concurrency.Mean)
 	add("concurrency", "peak", float64(s.Concurrency.Peak))
+	add("tokens", "prompt", float64(s.Tokens.Prompt))
+	add("tokens", "output", float64(s.Tokens.Output))
+	add("tokens", "cached", float64(s.Tokens.Cached))
+	add("tokens", "shortOfTarget", float64(s.Tokens.ShortOfTarget))
+	for _, class := range sortedKeys(s.Errors) {
+		add("errors", class, float64(s.Errors[class]))
+	}
+	if s.SLO != nil {
+		for _, l := range []struct {
+			name string
+			of   *Attainment
+		}{{"ttft", s.SLO.TTFT}, {"tpot", s.SLO.TPOT}, {"e2e", s.SLO.E2E}} {
+			if l.of != nil {
+				add("slo", l.name, l.of.Fraction)
+			}
+		}
+	}
+	if e := energyOf(s); e != nil {
+		add("energy", "joules", e.Joules)
+		if e.PerOutputToken != nil {
+			add("energy", "joulesPerOutputToken", *e.PerOutputToken)
+		}
+		add("energy", "gapSeconds", e.GapSeconds)
+	}
 	for _, d := range distributions(s) {
 		add(d.name, "count", float64(d.d.Count))
 		for _, st := range d.d.statistics() {
@@ -172,6 +199,9 @@ func toCSV(s *Summary) ([]byte, error) {
 				add(d.name, st.name+".high", st.ci[1])
 			}
 		}
+	}
+	for _, name := range sortedKeys(s.WholeRun) {
+		add("wholeRun", name, s.WholeRun[name])
 	}
 	if err := w.WriteAll(rows); err != nil {
 		return nil, fmt.Errorf("encode summary.csv: %w", err)

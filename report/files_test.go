@@ -288,6 +288,8 @@ func TestRecordsOfTheFormatBefore(t *testing.T) {
 
 func TestSummaryCSV(t *testing.T) {
 	s := summarize(t, Input{}, byHand())
+	two := 2.0
+	s.Resources = &Resources{Energy: &Energy{Joules: 500, PerOutputToken: &two}}
 	data, err := toCSV(s)
 	if err != nil {
 		t.Fatal(err)
@@ -307,8 +309,10 @@ func TestSummaryCSV(t *testing.T) {
 	for name, want := range map[string]float64{
 		"requests attempted": 7, "requests dropped": 1, "errorRate ": s.ErrorRate, "goodput fraction": s.Goodput.Fraction, "ttft count": 4,
 		"ttft max": 0.3, "concurrency peak": 1, "measuredSeconds ": 10,
+		"offeredRate ": *s.OfferedRate, "tokens output": float64(s.Tokens.Output), "errors http_status": 1, "slo ttft": s.SLO.TTFT.Fraction,
+		"energy joules": 500, "energy joulesPerOutputToken": 2, "wholeRun completed": s.WholeRun["completed"],
 	} {
-		if got[name] != want {
+		if v, there := got[name]; !there || v != want {
 			t.Errorf("%q is %v, want %v", name, got[name], want)
 		}
 	}
@@ -320,10 +324,10 @@ func TestSummaryCSV(t *testing.T) {
 func TestMarkdown(t *testing.T) {
 	st := story()
 	st.Outcome = &api.Outcome{Result: api.ResultFailed, Reason: "ServerDied", Message: "it died"}
-	s := summarize(t, Input{Run: "my-run"}, byHand())
+	s := summarize(t, Input{Run: "my-run", Model: "a|b"}, byHand())
 	text := Markdown(s, st)
 	for _, part := range []string{
-		"# Benchmark report: my-run", "**Failed** (ServerDied): it died", "Verdict: **Invalid** — 42.9 % of the requests failed", "constant arrivals, 7 requests/s",
+		"# Benchmark report: my-run", "**Failed** (ServerDied): it died", `model a\|b`, "Verdict: **Invalid** — 42.9 % of the requests failed", "constant arrivals, 7 requests/s",
 		"12 on n1 (server, client)", "7 attempted, 4 succeeded", "0.70 / 0.60 /s", "0.30 /s, 42.9 %", "| http_status | 1 |", "| Pending | 2.00 |",
 		"| Executing | 3.00 |", "/w/attempt-1", "| ttft | 4 | 135.00 | – |", definitions["ttft"],
 	} {

@@ -91,6 +91,8 @@ func measure(metric string) (unit string, scale float64) {
 		return "GiB", 1.0 / gib
 	case strings.HasSuffix(metric, "_ratio"):
 		return "%", 100
+	case strings.HasSuffix(metric, "_cpu_percent"): // a role's; the node's, cpu_percent, is of all CPUs together
+		return "% of one CPU", 1
 	}
 	for suffix, unit := range map[string]string{"_percent": "%", "_watts": "W", "_celsius": "°C", "_megahertz": "MHz", "_mhz": "MHz", "_seconds": "s"} {
 		if strings.HasSuffix(metric, suffix) {

@@ -309,6 +309,7 @@ func TestColumnsOfSamples(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"cpu_percent": "node||cpu_percent|%", "gpu12_memory_used_bytes": "gpu|gpu12|memory_used_bytes|GiB", "vllm-0_kv_cache_usage_ratio": "server|vllm-0|kv_cache_usage_ratio|%",
+		"client_cpu_percent": "node||client_cpu_percent|% of one CPU", "gpu0_utilization_percent": "gpu|gpu0|utilization_percent|%",
 		"my_server_requests_running": "server|my_server|requests_running|", "network_received_bytes_total": "node||network_received_bytes_total|MiB/s",
 		"gpu0_energy_joules_total": "gpu|gpu0|energy_joules_total|W", "load1": "node||load1|", "sample_gap_seconds_total": "node||sample_gap_seconds_total|s/s",
 	} {

@@ -65,11 +65,11 @@ func writeSetup(p func(string, ...any), s *Summary, story Story) {
 	p("| | |")
 	p("|---|---|")
 	if s.Sweep != "" {
-		p("| sweep | %s: %s |", s.Sweep, orDash(valuesText(s.Parameters)))
+		p("| sweep | %s: %s |", s.Sweep, barred(orDash(valuesText(s.Parameters))))
 	}
-	p("| service | %s, model %s%s |", s.Service, s.Model, replicas(story.Spec.Service.Replicas))
-	p("| load | %s%s |", describeLoad(&w.Load), bounds(w))
-	p("| requests | %s API, %s; prompts: %s, lengths by %s; answers of %s%s |", w.API, streaming, describePrompts(&w.Prompts),
+	p("| service | %s, model %s%s |", s.Service, barred(s.Model), replicas(story.Spec.Service.Replicas))
+	p("| load | %s%s |", barred(describeLoad(&w.Load)), bounds(w))
+	p("| requests | %s API, %s; prompts: %s, lengths by %s; answers of %s%s |", w.API, streaming, barred(describePrompts(&w.Prompts)),
 		cmp.Or(s.Tokens.PromptSource, "–"), describeLengths(w.Output.Tokens, w.Output.Distribution, w.Output.Stddev, w.Output.Min, w.Output.Max), forced(s))
 	p("| time | warm-up %s, measured %s s%s |", w.Warmup.Duration, Digits(s.MeasuredSeconds, 4), boundBy(s.Bound))
 	if story.JobID != "" {
@@ -78,6 +78,9 @@ func writeSetup(p func(string, ...any), s *Summary, story Story) {
 	p("| benchd | %s |", s.BenchdVers)
 	p("")
 }
+
+// barred is foreign text that does not end the cell of a Markdown table that it stands in.
+func barred(text string) string { return strings.ReplaceAll(text, "|", "\\|") }
 
 func nodeNames(nodes []api.NodeStatus) string {
 	parts := make([]string, 0, len(nodes))

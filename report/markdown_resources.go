@@ -68,7 +68,7 @@ func writeTable(p func(string, ...any), t *table) {
 	for _, row := range t.Rows {
 		cells := make([]string, len(row))
 		for i, c := range row {
-			cells[i] = strings.ReplaceAll(c.Text, "|", "\\|")
+			cells[i] = barred(c.Text)
 			if c.Note != "" {
 				cells[i] += " (" + c.Note + ")"
 			}

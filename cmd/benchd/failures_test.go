@@ -19,6 +19,7 @@ import (
 	api "github.com/benchd/benchd/api/v1alpha1"
 
 	"github.com/benchd/benchd/api/node"
+	"github.com/benchd/benchd/node/logs"
 )
 
 // never repeated, so that the first failure is the run's.
@@ -159,16 +160,27 @@ func TestControlPlaneAwayFromBeforeTheStartUntilAfterTheEnd(t *testing.T) {
 
 func TestNodeWhoseClockIsOff(t *testing.T) {
 	t.Parallel()
-	p := newPlane(t).ready()
+	p := newPlane(t, clockSkewVariable+"=7m").ready()
 	run := newRun("skewed", func(s *api.BenchmarkRunSpec) {
 		s.Nodes.Clients.Count = count(2)
-		s.Container.Env = map[string]string{clockSkewVariable: "7m"}
 		s.Workload.Load.ClientsPerNode = 2
 	})
 	p.create(run)
 	done := p.until("skewed", time.Minute, api.RunCompleted)
 	if v := done.Status.Summary.Verdict; v == "Invalid" {
 		t.Errorf("verdict: %s", v)
+	}
+	// The lines of all nodes are there, by one clock.
+	ends := map[string]bool{}
+	err := logs.ReadFinished(outputsIn(filepath.Join(done.Status.Folder, "logs"), &done.Spec.Logging), func(l *logs.Line) error {
+		if off := time.Since(l.At).Abs(); off > 2*time.Minute {
+			t.Errorf("a line of %s is %s off: %s", l.Node, off, l.Text)
+		}
+		ends[l.Node] = ends[l.Node] || strings.Contains(l.Text, "load has ended")
+		return nil
+	})
+	if err != nil || len(ends) != 3 || !ends["node002"] || !ends["node003"] {
+		t.Errorf("nodes, and whether they told of the load's end: %v (%v)", ends, err)
 	}
 }
 

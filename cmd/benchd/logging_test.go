@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -62,7 +63,7 @@ func TestLoggingThroughARun(t *testing.T) {
 		t.Errorf("files: %q, %v", names, err)
 	}
 	failed := 0
-	for _, c := range logs.Validate(logs.Expect{Outputs: outputsIn(dir, &run.Spec.Logging), Flag: filepath.Join(dir, "loggers_ready"), Lines: 10, Nodes: 2}) {
+	for _, c := range logs.Validate(logs.Expect{Outputs: outputsIn(dir, &run.Spec.Logging), Flag: filepath.Join(dir, "loggers_ready"), Lines: 10, Nodes: 2, Components: componentsOf(&run.Spec)}) {
 		if c.Problem != "" {
 			failed++
 			t.Errorf("%s: %s", c.Name, c.Problem)
@@ -96,5 +97,40 @@ func TestOwnRuleExplainsAFailure(t *testing.T) {
 	}
 	if found := run.Status.Attempts[0].Findings; len(found) != 1 || found[0].Rule != "Greeted" {
 		t.Errorf("findings: %+v", found)
+	}
+}
+
+// The logs of a run are held against what its nodes print: those that servers and clients share print as servers, and servers that run
+// elsewhere print nothing.
+func TestComponentsOfARun(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change func(*api.BenchmarkRunSpec)
+		want   string
+	}{
+		"nodes of their own": {func(*api.BenchmarkRunSpec) {}, "[server client]"},
+		"clients on servers": {func(s *api.BenchmarkRunSpec) { s.Nodes.Clients.Count = count(0) }, "[server]"},
+		"servers on clients": {func(s *api.BenchmarkRunSpec) { s.Nodes.Servers.Count = count(0) }, "[server]"},
+		"servers elsewhere": {func(s *api.BenchmarkRunSpec) {
+			s.Service.Endpoints, s.Nodes.Servers.Count = []string{"http://10.1.2.3:8000"}, count(0)
+		}, "[client]"},
+	} {
+		if got := fmt.Sprint(componentsOf(&newRun("x", tc.change).Spec)); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+// Times are told with their zone, for --since takes one without it as this machine's; one line alone has no silence beside it.
+func TestPrintStats(t *testing.T) {
+	t.Parallel()
+	stats := logs.NewStats()
+	begin := time.Date(2026, 1, 2, 23, 59, 58, 0, time.FixedZone("here", 3600))
+	for i, want := range []string{"from 2026-01-02 22:59:58 to 2026-01-02 22:59:58 UTC", "3.0 s, from 2026-01-02 22:59:58 UTC"} {
+		stats.Add(&logs.Line{At: begin.Add(time.Duration(i) * 3 * time.Second)})
+		var out strings.Builder
+		if err := printStats(&out, stats); err != nil || !strings.Contains(out.String(), want) || strings.Contains(out.String(), "silence") != (i > 0) {
+			t.Errorf("%d lines: %v, want %q in\n%s", i+1, err, want, out.String())
+		}
 	}
 }

@@ -152,8 +152,9 @@ type logSource struct {
 	name, named string
 	local       bool
 	outputs     logs.Outputs
-	// nodes is how many nodes it has.
-	nodes int
+	// nodes is how many nodes it has, components those of its lines.
+	nodes      int
+	components []string
 	// finished: the merged files are final. ended: no more lines come. folder holds the raw logs; empty before there are any.
 	finished, ended bool
 	folder, message string
@@ -199,7 +200,7 @@ func (s *logSource) lookAtRun(ctx context.Context, c *client.Client, namespace, 
 	s.ended, s.message = run.Status.Phase.Terminal(), run.Status.Message
 	s.outputs = outputsIn(filepath.Join(run.Status.Folder, "logs"), &run.Spec.Logging)
 	s.finished = s.ended && (node.Exists(s.outputs.Stdout) || node.Exists(s.outputs.Stdout+".gz"))
-	s.nodes = nodesOf(&run.Spec)
+	s.nodes, s.components = nodesOf(&run.Spec), componentsOf(&run.Spec)
 	attempt := run.Status.Attempts[len(run.Status.Attempts)-1]
 	if attempt.Allocation == "" || s.finished {
 		return nil
@@ -247,6 +248,19 @@ func nodesOf(s *api.BenchmarkRunSpec) int {
 		}
 	}
 	return sum
+}
+
+// componentsOf are the components that lines of a run's nodes are of, but for monitors. The agent of a node that servers and clients share
+// is a server's, and servers that run elsewhere leave no lines.
+func componentsOf(s *api.BenchmarkRunSpec) []string {
+	none := func(r api.RoleSpec) bool { return r.Count != nil && *r.Count == 0 }
+	switch {
+	case len(s.Service.Endpoints) > 0:
+		return []string{node.RoleClient}
+	case none(s.Nodes.Servers), none(s.Nodes.Clients):
+		return []string{node.RoleServer}
+	}
+	return []string{node.RoleServer, node.RoleClient}
 }
 
 // show prints what there is, and goes on with what comes if that is wanted.

@@ -21,6 +21,7 @@ import (
 
 	api "github.com/benchd/benchd/api/v1alpha1"
 
+	"github.com/benchd/benchd/api/node"
 	"github.com/benchd/benchd/node/logs"
 )
 
@@ -30,7 +31,8 @@ func newLogsValidateCommand(o *options) *cobra.Command {
 		Use:   "validate RUN|FOLDER",
 		Short: "Check the merged logs of a finished run in sixteen ways",
 		Long: `Check the merged logs of a finished run: that the files are there and have content, that every line is well-formed, that lines of
-several nodes and of both servers and clients are there in the order of time, and that the files agree. FOLDER is a run's attempt or its
+several nodes and of servers and clients are there in the order of time, and that the files agree. Of a run, lines of servers or clients
+are asked for where it has them: the agent of a node that both share is a server's, and servers that run elsewhere leave none. FOLDER is a run's attempt or its
 logs folder. Exit code 1 when a check fails.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,7 +47,7 @@ logs folder. Exit code 1 when a check fails.`,
 				nodes = min(nodes, max(1, source.nodes))
 			}
 			checks := logs.Validate(logs.Expect{
-				Outputs: source.outputs, Flag: filepath.Join(filepath.Dir(source.outputs.Stdout), api.LogsReadyFile), Lines: lines, Nodes: nodes,
+				Outputs: source.outputs, Flag: filepath.Join(filepath.Dir(source.outputs.Stdout), api.LogsReadyFile), Lines: lines, Nodes: nodes, Components: source.components,
 			})
 			return printChecks(cmd.OutOrStdout(), checks)
 		},
@@ -145,14 +147,14 @@ func folderLogs(dir string) (*logSource, error) {
 	if info, err := os.Stat(filepath.Join(dir, "logs")); err == nil && info.IsDir() {
 		attempt, dir = dir, filepath.Join(dir, "logs")
 	}
-	s := &logSource{name: named, named: named, local: true, ended: true, finished: true, nodes: 2}
+	s := &logSource{name: named, named: named, local: true, ended: true, finished: true, nodes: 2, components: []string{node.RoleServer, node.RoleClient}}
 	var run api.BenchmarkRun
 	data, err := os.ReadFile(filepath.Join(attempt, "spec.yaml"))
 	if err == nil {
 		if err := yaml.Unmarshal(data, &run); err != nil {
 			return nil, fmt.Errorf("read %s: %w", filepath.Join(attempt, "spec.yaml"), err)
 		}
-		s.nodes = nodesOf(&run.Spec)
+		s.nodes, s.components = nodesOf(&run.Spec), componentsOf(&run.Spec)
 	}
 	api.SetDefaults(&run)
 	s.outputs = outputsIn(dir, &run.Spec.Logging)
@@ -204,9 +206,11 @@ func printStats(out io.Writer, s *logs.Stats) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	p("Lines:\t%d, %d of standard error", s.Lines, s.StderrLines)
-	p("Duration:\t%.1f s, from %s to %s", s.Duration, s.First.UTC().Format(time.DateTime), s.Last.UTC().Format(time.DateTime))
+	p("Duration:\t%.1f s, from %s to %s UTC", s.Duration, s.First.UTC().Format(time.DateTime), s.Last.UTC().Format(time.DateTime))
 	p("Rate:\t%.2f lines/s", s.LinesPerSecond)
-	p("Longest silence:\t%.1f s, from %s", s.Silence, s.SilenceFrom.UTC().Format(time.TimeOnly))
+	if s.Silence > 0 {
+		p("Longest silence:\t%.1f s, from %s UTC", s.Silence, s.SilenceFrom.UTC().Format(time.DateTime))
+	}
 	for _, part := range []struct {
 		title  string
 		counts map[string]int64

@@ -80,7 +80,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err := os.MkdirAll(a.folder.Logs(opts.Node), 0o700); err != nil {
 		return fmt.Errorf("make the node's log folder: %w", err)
 	}
-	capture, err := logs.NewCapture(filepath.Join(a.folder.Logs(opts.Node), logs.Source{Component: a.component(), Container: logs.AgentContainer}.File()), a.secretValues()...)
+	capture, err := a.newCapture(logs.Source{Component: a.component(), Container: logs.AgentContainer})
 	if err != nil {
 		return err
 	}
@@ -119,6 +119,16 @@ func (a *agent) load() error {
 		}
 	}
 	return nil
+}
+
+// newCapture opens a raw log of this node.
+func (a *agent) newCapture(s logs.Source) (*logs.Capture, error) {
+	capture, err := logs.NewCapture(filepath.Join(a.folder.Logs(a.opts.Node), s.File()), a.secretValues()...)
+	if err != nil {
+		return nil, err
+	}
+	capture.Skew(a.opts.ClockSkew)
+	return capture, nil
 }
 
 // component is the role that the agent's own log lines are told by.

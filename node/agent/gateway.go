@@ -67,8 +67,7 @@ func (a *agent) bringUpGateway(ctx context.Context, processes *processes) (url s
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(a.folder.Logs(a.opts.Node), logs.Source{Component: node.RoleMonitor, Container: "pushgateway"}.File())
-	capture, err := logs.NewCapture(path, a.secretValues()...)
+	capture, err := a.newCapture(logs.Source{Component: node.RoleMonitor, Container: "pushgateway"})
 	if err != nil {
 		return "", err
 	}

@@ -171,11 +171,10 @@ func (s *server) startProcess(ctx context.Context, processes *processes, p servi
 		return err
 	}
 	source := logs.Source{Node: s.agent.opts.Node, Component: node.RoleServer, Container: s.logName(p)}
-	path := filepath.Join(s.agent.folder.Logs(source.Node), source.File())
 	s.mu.Lock()
 	s.sources = append(s.sources, source)
 	s.mu.Unlock()
-	capture, err := logs.NewCapture(path, s.agent.secretValues()...)
+	capture, err := s.agent.newCapture(source)
 	if err != nil {
 		return err
 	}

@@ -40,8 +40,12 @@ func (a *attempt) openLogs(ctx context.Context) error {
 			labels[name] = value
 		}
 	}
+	window := logs.Window{Startup: a.readyAt, From: a.taken, Ahead: map[string]time.Duration{}}
+	for i, ahead := range a.clocks(ctx) {
+		window.Ahead[a.members[i].Node] = ahead
+	}
 	collector, err := logs.NewCollector(l.Type, logs.Settings{
-		Root: logRoot(a.folder), Window: logs.Window{Startup: a.readyAt, From: a.taken}, Outputs: outputs,
+		Root: logRoot(a.folder), Window: window, Outputs: outputs,
 		FlushInterval: l.FlushInterval.Duration, Forward: l.Forward, Labels: labels, Finder: finder, Log: a.agent.log,
 	})
 	if err != nil {

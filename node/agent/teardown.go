@@ -44,15 +44,24 @@ func (a *attempt) sliceMetrics(to time.Time) error {
 		return nil
 	}
 	files := make([]monitor.File, len(a.members))
-	ctx, cancel := context.WithTimeout(context.Background(), clocksTimeout)
-	defer cancel()
-	var wg sync.WaitGroup
-	for i, m := range a.members {
-		wg.Go(func() { files[i] = monitor.File{Path: samplesPath(a.folder, m.Node), Ahead: m.ahead(ctx)} })
+	for i, ahead := range a.clocks(context.Background()) {
+		files[i] = monitor.File{Path: samplesPath(a.folder, a.members[i].Node), Ahead: ahead}
 	}
-	wg.Wait()
 	return monitor.Slice(files, a.taken, to, filepath.Join(a.order.Folder, "metrics", a.order.Monitoring.Output))
 }
 
 // clocksTimeout bounds how long all nodes together are asked for their clocks.
 const clocksTimeout = 5 * time.Second
+
+// clocks says of each member how far its clock is before this node's.
+func (a *attempt) clocks(ctx context.Context) []time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, clocksTimeout)
+	defer cancel()
+	ahead := make([]time.Duration, len(a.members))
+	var wg sync.WaitGroup
+	for i, m := range a.members {
+		wg.Go(func() { ahead[i] = m.ahead(ctx) })
+	}
+	wg.Wait()
+	return ahead
+}

@@ -31,6 +31,7 @@ const (
 type Capture struct {
 	secrets [][]byte
 	mask    *strings.Replacer
+	ahead   time.Duration
 
 	mu      sync.Mutex
 	file    *os.File
@@ -58,6 +59,9 @@ func NewCapture(path string, secrets ...string) (*Capture, error) {
 	}
 	return c, nil
 }
+
+// Skew gives lines the times of a clock that is ahead of the node's, in tests of nodes whose clocks differ. It comes before the first line.
+func (c *Capture) Skew(ahead time.Duration) { c.ahead = ahead }
 
 // shortestSecret is the length from which on secrets are masked.
 const shortestSecret = 6
@@ -174,7 +178,7 @@ func (c *Capture) add(stream string, line []byte) {
 			delete(c.awaited, wanted)
 		}
 	}
-	c.buf = c.clock.append(c.buf, time.Now().UnixNano(), 9)
+	c.buf = c.clock.append(c.buf, time.Now().Add(c.ahead).UnixNano(), 9)
 	c.buf = append(append(append(append(append(c.buf, ' '), stream...), ' '), text...), '\n')
 	kept := &c.last[c.lines%keptLines]
 	*kept = append((*kept)[:0], text[:min(len(text), keptBytes+1)]...)

@@ -37,7 +37,7 @@ const (
 	// levelBytes is how much of a line is looked at, levelWords how many of its words.
 	levelBytes = 160
 	levelWords = 14
-	// loneWords is among how many words one in small letters may be a level, as in `srun: error: ...`.
+	// loneWords is among how many words one that is not all in capitals may be a level, as in `srun: error: ...`.
 	loneWords = 4
 )
 
@@ -132,7 +132,7 @@ func levelOfKey(line []byte) Level {
 	return levelOfWord(rest[:end])
 }
 
-// levelOfWords looks at a line's first words: one in capitals, one in small letters that a colon follows, a letter in brackets.
+// levelOfWords looks at a line's first words: one in capitals, one in other letters that a colon follows, a letter in brackets.
 func levelOfWords(line []byte) Level {
 	for n := 0; n < levelWords && len(line) > 0; n++ {
 		start := 0
@@ -146,13 +146,12 @@ func levelOfWords(line []byte) Level {
 		word, opened := line[start:end], start > 0 && line[start-1] == '['
 		rest := line[end:]
 		bare, _, colon := bytes.Cut(word, []byte(":")) // `ERROR:asyncio:...`
-		switch {
-		case len(bare) == 0:
-		case bare[0] >= 'A' && bare[0] <= 'Z' && (len(bare) > 2 || opened || letterOfRay(bare, rest)):
-			if l := levelInCapitals(bare, opened || letterOfRay(bare, rest)); l != LevelNone {
+		if lettered := opened || letterOfRay(bare, rest); len(bare) > 0 && bare[0] >= 'A' && bare[0] <= 'Z' && (len(bare) > 2 || lettered) {
+			if l := levelInCapitals(bare, lettered); l != LevelNone {
 				return l
 			}
-		case colon && n < loneWords:
+		}
+		if colon && n < loneWords {
 			if l := levelOfWord(bare); l != LevelNone {
 				return l
 			}

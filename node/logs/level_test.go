@@ -51,6 +51,13 @@ func TestLevelOf(t *testing.T) {
 		"slurmstepd: error: Detected 1 oom_kill event in StepId=11300781.0.": LevelError,
 		"srun: error: nid001277: tasks 1-3: Out Of Memory":                   LevelError,
 		"llama_model_load: error loading model: unknown":                     LevelNone,
+		// Programs that write it as a word of its own.
+		"Error: pull model manifest: file does not exist":                             LevelError,
+		"Warning: could not connect to a running instance":                            LevelWarning,
+		"Error: ServerExited: exit status 3; its last lines: INFO answered: 0 reqs/s": LevelError,
+		"/opt/x.py:12: Warning: this will be removed":                                 LevelWarning,
+		"Error handling was improved: see the notes":                                  LevelNone,
+		"we found in the last of all places Error: of a quote":                        LevelNone,
 		// What says nothing.
 		"": LevelNone,
 		"Loading safetensors checkpoint shards: 100%":     LevelNone,

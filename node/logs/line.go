@@ -97,7 +97,11 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	}
 	for _, layout := range []string{time.TimeOnly, "15:04"} {
 		if at, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
-			return time.Date(now.Year(), now.Month(), now.Day(), at.Hour(), at.Minute(), at.Second(), 0, now.Location()), nil
+			since := time.Date(now.Year(), now.Month(), now.Day(), at.Hour(), at.Minute(), at.Second(), 0, now.Location())
+			if since.After(now) { // nothing is logged later than now: yesterday's is meant
+				since = since.AddDate(0, 0, -1)
+			}
+			return since, nil
 		}
 	}
 	return time.Time{}, fmt.Errorf("%q is no time: use a duration such as 5m, or a time such as 14:30, 2026-01-31 14:30:00 or 2026-01-31T14:30:00Z", text)

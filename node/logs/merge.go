@@ -12,7 +12,11 @@ import (
 )
 
 // Window is what a run of a job is shown of the logs: the start-up, which is every run's, and the time of its own.
-type Window struct{ Startup, From, To time.Time }
+type Window struct {
+	Startup, From, To time.Time
+	// Ahead is how far nodes' clocks are before that of the times above, by which lines are told; less than none of those that are behind.
+	Ahead map[string]time.Duration
+}
 
 func (w Window) nanos() window { return window{nanos(w.Startup), nanos(w.From), nanos(w.To)} }
 
@@ -56,13 +60,14 @@ func Merge(root string, w Window, outputs Outputs, found *Finder) (sum api.LogSu
 type merger struct {
 	root    string
 	window  window
+	ahead   map[string]time.Duration
 	readers []*reader
 	known   map[Source]bool
 	queue   []*reader
 }
 
 func newMerger(root string, w Window) *merger {
-	return &merger{root: root, window: w.nanos(), known: map[Source]bool{}}
+	return &merger{root: root, window: w.nanos(), ahead: w.Ahead, known: map[Source]bool{}}
 }
 
 // look finds the raw logs that have come into being.
@@ -74,7 +79,7 @@ func (m *merger) look() error {
 	for _, s := range sources {
 		if !m.known[s] {
 			m.known[s] = true
-			m.readers = append(m.readers, newReader(m.root, s, m.window))
+			m.readers = append(m.readers, newReader(m.root, s, m.window, m.ahead[s.Node]))
 		}
 	}
 	return nil

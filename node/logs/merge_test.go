@@ -87,6 +87,10 @@ func TestMerge(t *testing.T) {
 		"lines after the end are left out": {
 			map[string]string{"n1/server-a.log": at(100, "out", "a") + at(100.001, "out", "b") + at(200, "out", "c")}, line(100, "[n1] [server] a"), "", []string{"n1"},
 		},
+		"a clock that was ahead and was set back": {
+			map[string]string{"n1/server-a.log": at(3600, "out", "a") + at(3601, "err", "b") + at(2, "out", "c") + at(100.001, "out", "d") + at(3, "out", "e")},
+			line(2, "[n1] [server] c") + line(3, "[n1] [server] e"), "", []string{"n1"},
+		},
 		"a very long line": {
 			map[string]string{"n1/server-a.log": at(1, "out", long) + at(2, "out", "b")}, line(1, "[n1] [server] "+long) + line(2, "[n1] [server] b"), "", []string{"n1"},
 		},
@@ -188,6 +192,37 @@ func TestMergeKeepsEveryLine(t *testing.T) {
 			rt.Fatalf("%d lines of %d; summary %+v", lines, total, sum)
 		}
 	})
+}
+
+// A node whose clock is ahead or behind loses no line at the ends of the window, and its lines come where they belong.
+func TestMergeOfClocksThatDiffer(t *testing.T) {
+	root := t.TempDir()
+	second := func(s float64) time.Time { return noon.Add(time.Duration(s * 1e9)) }
+	var early, late, want strings.Builder
+	pad := strings.Repeat("x", 3000) // so that the window's beginning is looked for
+	for s := range 300 {
+		early.WriteString(at(float64(s)+420, "out", pad))
+		late.WriteString(at(float64(s)+0.5-420, "out", pad))
+		if s <= 5 || s >= 200 && s <= 250 {
+			want.WriteString(second(float64(s)).Format("["+stamp+"] ") + "[n1] [server] " + pad + "\n")
+		}
+		if s+1 <= 5 || s >= 200 && s < 250 {
+			want.WriteString(second(float64(s)+0.5).Format("["+stamp+"] ") + "[n2] [server] " + pad + "\n")
+		}
+	}
+	for name, content := range map[string]string{"n1": early.String(), "n2": late.String()} {
+		if err := errors.Join(os.Mkdir(filepath.Join(root, name), 0o700), os.WriteFile(filepath.Join(root, name, "server-a.log"), []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := Outputs{Stdout: filepath.Join(root, "stdout"), Stderr: filepath.Join(root, "stderr")}
+	w := Window{Startup: second(5), From: second(200), To: second(250), Ahead: map[string]time.Duration{"n1": 7 * time.Minute, "n2": -7 * time.Minute}}
+	if _, err := Merge(root, w, out, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, out.Stdout); got != want.String() {
+		t.Errorf("%d lines, want %d", strings.Count(got, "\n"), strings.Count(want.String(), "\n"))
+	}
 }
 
 func until(t time.Time) Window { return Window{To: t} }

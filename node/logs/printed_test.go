@@ -200,9 +200,17 @@ var printed = map[string]struct{ hits, misses []string }{
 		[]string{
 			`level=WARN msg="model requires more system memory (48.2 GiB) than is available (15.3 GiB)"`,
 			"terminate called after throwing an instance of 'std::bad_alloc'",
+			"OSError: [Errno 12] Cannot allocate memory",
+			"/bin/bash: fork: Cannot allocate memory",
+			"llama_mmap: mmap failed: Cannot allocate memory",
+			"[rank0]: RuntimeError: unable to mmap 4294967296 bytes from file </models/x.safetensors>: Cannot allocate memory (12)",
 			"RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes.",
 		},
-		[]string{"system memory total=95.6 GiB", "allocate memory for 3 tensors"},
+		[]string{
+			"system memory total=95.6 GiB", "allocate memory for 3 tensors",
+			// What it means to lock is locked as far as the job's limit goes; the server starts all the same.
+			"warning: failed to mlock 524288000-byte buffer (after previously locking 0 bytes): Cannot allocate memory",
+		},
 	},
 	"SharedMemoryTooSmall": {
 		[]string{
@@ -273,7 +281,11 @@ var printed = map[string]struct{ hits, misses []string }{
 	},
 	"TooManyOpenFiles": {
 		[]string{"OSError: [Errno 24] Too many open files", "accept tcp: accept4: too many open files"},
-		[]string{"too many requests"},
+		[]string{
+			"too many requests",
+			// vLLM warns so at its start where the limit is not as high as it wants it, and works.
+			"WARNING 01-02 12:00:00 [__init__.py:1990] Found ulimit of 8192 and failed to automatically increase with error not allowed to raise maximum limit. This can cause fd limit errors like `OSError: [Errno 24] Too many open files`. Consider increasing with ulimit -n",
+		},
 	},
 	"IllegalMemoryAccess": {
 		[]string{"RuntimeError: CUDA error: an illegal memory access was encountered", "/pytorch/aten/src/ATen/native/cuda/Indexing.cu:1290: block: [0,0,0] device-side assert triggered"},

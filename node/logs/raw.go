@@ -59,6 +59,7 @@ type reader struct {
 	Source
 	path   string
 	window window
+	ahead  time.Duration // its node's clock
 
 	file   *os.File
 	in     *bufio.Reader
@@ -83,9 +84,12 @@ type reader struct {
 // window is a Window in nanoseconds.
 type window struct{ startup, from, to int64 }
 
-func newReader(root string, s Source, w window) *reader {
+// ends says whether the window's end is known: that of a run under way is not.
+func (w window) ends() bool { return w.to != math.MinInt64 }
+
+func newReader(root string, s Source, w window, ahead time.Duration) *reader {
 	return &reader{
-		Source: s, path: s.path(root), window: w,
+		Source: s, path: s.path(root), window: w, ahead: ahead,
 		prefix: []byte("] [" + s.Node + "] [" + s.Component + "] "),
 		object: appendQuoted(append(appendQuoted([]byte(`","node":`), []byte(s.Node)), `,"component":`...), []byte(s.Component)),
 	}
@@ -159,13 +163,22 @@ func (r *reader) read() bool {
 			return false
 		}
 		at, stderr, text, ok := parseRaw(line)
-		if !ok {
+		at = r.told(at)
+		if !ok || r.window.ends() && at > r.window.to { // of a later time, or of a clock that was ahead: earlier lines may follow
 			continue
 		}
 		// A clock that was set back must not break the order within a file.
 		r.at, r.stderr, r.text = max(at, r.at), stderr, text
 		return true
 	}
+}
+
+// told is a time of the node's clock by that of the window.
+func (r *reader) told(at int64) int64 {
+	if r.ahead == 0 {
+		return at
+	}
+	return nanos(time.Unix(0, at).Add(-r.ahead))
 }
 
 // whole returns the next whole line without its end. One that is too long is cut.
@@ -245,7 +258,7 @@ func (r *reader) skip() {
 		}
 		offset, at, ok := firstLine(chunk[:n])
 		switch {
-		case !ok, at >= r.window.from:
+		case !ok, r.told(at) >= r.window.from:
 			high = middle
 		default:
 			low = middle + offset

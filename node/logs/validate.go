@@ -19,6 +19,8 @@ type Expect struct {
 	Flag    string
 	// Lines that there are to be more of than that many, Nodes that there are to be at least.
 	Lines, Nodes int
+	// Components that there are to be lines of.
+	Components []string
 }
 
 // Check is one of the sixteen looks at a folder of logs.
@@ -50,7 +52,7 @@ func Validate(e Expect) []Check {
 	if e.Outputs.Aggregated == "" {
 		return []Check{
 			out.exists(), errs.exists(), flagged(e.Flag), out.hasContent(), out.hasMore(lines, e.Lines), parts, times,
-			inOrder(out, errs), severalNodes(e.Nodes, out), bothComponents(out),
+			inOrder(out, errs), severalNodes(e.Nodes, out), allComponents(e.Components, out),
 		}
 	}
 	all := readMerged(e.Outputs.Aggregated, parseEntry)
@@ -64,7 +66,7 @@ func Validate(e Expect) []Check {
 		all.check("timestamps are well-formed", all.timeless),
 		inOrder(out, errs, all),
 		severalNodes(e.Nodes, out, all),
-		bothComponents(out, all),
+		allComponents(e.Components, out, all),
 		countsAgree(out, errs, all),
 	}
 }
@@ -225,10 +227,10 @@ func severalNodes(least int, files ...*merged) Check {
 	return c
 }
 
-func bothComponents(files ...*merged) Check {
-	c := Check{Name: "server and client logs are present", Note: "Components: " + strings.Join(sorted(files[0].components), ", ")}
+func allComponents(wanted []string, files ...*merged) Check {
+	c := Check{Name: strings.Join(wanted, " and ") + " logs are present", Note: "Components: " + strings.Join(sorted(files[0].components), ", ")}
 	for _, m := range files {
-		for _, component := range []string{"server", "client"} {
+		for _, component := range wanted {
 			if c.Problem == "" && m.components[component] == 0 {
 				c.Problem = fmt.Sprintf("%s has no line of a %s", m.name, component)
 			}

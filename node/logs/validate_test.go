@@ -29,7 +29,7 @@ func goodFolder(t *testing.T) Expect {
 	if _, err := Merge(s.root, Window{To: farOff}, s.out, nil); err != nil {
 		t.Fatal(err)
 	}
-	return Expect{Outputs: s.out, Flag: flag, Lines: 50, Nodes: 2}
+	return Expect{Outputs: s.out, Flag: flag, Lines: 50, Nodes: 2, Components: []string{"server", "client"}}
 }
 
 func failing(checks []Check) []int {
@@ -240,7 +240,7 @@ func TestParseSince(t *testing.T) {
 	now := time.Date(2026, 1, 2, 15, 0, 0, 0, zone)
 	for text, want := range map[string]time.Time{
 		"5m": now.Add(-5 * time.Minute), "-5m": now.Add(-5 * time.Minute), "14:30": time.Date(2026, 1, 2, 14, 30, 0, 0, zone),
-		"14:30:05": time.Date(2026, 1, 2, 14, 30, 5, 0, zone), "2026-01-01": time.Date(2026, 1, 1, 0, 0, 0, 0, zone),
+		"14:30:05": time.Date(2026, 1, 2, 14, 30, 5, 0, zone), "23:50": time.Date(2026, 1, 1, 23, 50, 0, 0, zone), "2026-01-01": time.Date(2026, 1, 1, 0, 0, 0, 0, zone),
 		"2026-01-01 12:00:00": time.Date(2026, 1, 1, 12, 0, 0, 0, zone), "2026-01-01T12:00:00Z": time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC),
 	} {
 		if got, err := ParseSince(text, now); err != nil || !got.Equal(want) {
@@ -299,5 +299,25 @@ func TestValidateCountsBytes(t *testing.T) {
 	}
 	if note := Validate(e)[5].Note; note != "Bytes: 100" {
 		t.Errorf("note %q", note)
+	}
+}
+
+// Where servers and clients share a node, its agent is a server's, and where servers run elsewhere they leave no lines.
+func TestValidateOfOneComponent(t *testing.T) {
+	t.Parallel()
+	e := goodFolder(t)
+	for _, path := range []string{e.Outputs.Stdout, e.Outputs.Stderr, e.Outputs.Aggregated} {
+		data := strings.NewReplacer("[client]", "[server]", `"component":"client"`, `"component":"server"`).Replace(read(t, path))
+		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Components = []string{"server"}
+	if checks := Validate(e); len(failing(checks)) > 0 || checks[14].Name != "server logs are present" {
+		t.Errorf("%v fail: %+v", failing(checks), checks[14])
+	}
+	e.Components = []string{"client"}
+	if bad := failing(Validate(e)); len(bad) != 1 || bad[0] != 15 {
+		t.Errorf("%v fail, want the one of components", bad)
 	}
 }

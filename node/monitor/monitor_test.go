@@ -317,6 +317,17 @@ func TestSlice(t *testing.T) {
 			t.Errorf("%s ahead: %q, want %q (%v)", ahead, got, want, err)
 		}
 	}
+	// A clock that was ahead and was set back hides nothing of what came after that.
+	set := filepath.Join(dir, "set.csv")
+	if err := os.WriteFile(set, []byte(head+row("n1", 3600, "1,2")+row("n1", 12, "3,4")+row("n1", 21, "5,6")+row("n1", 13, "7,8")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Slice([]File{{Path: set}}, noon.Add(10*time.Second), noon.Add(20*time.Second), out); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(out); err != nil || string(got) != head+row("n1", 12, "3,4")+row("n1", 13, "7,8") {
+		t.Errorf("a clock that was set back: %q (%v)", got, err)
+	}
 	if err := Slice(paths, noon, noon, filepath.Join(dir, "gone", "out.csv")); err == nil {
 		t.Error("no folder and no error")
 	}

@@ -72,13 +72,13 @@ func sliceFile(w *csv.Writer, columns []string, file File, from, to time.Time) e
 	row := make([]string, len(columns))
 	for {
 		at, cells, err := f.next()
-		if errors.Is(err, io.EOF) || err == nil && at.After(to) {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if at.Before(from) {
+		if at.Before(from) || at.After(to) { // of another time, or of a clock that was ahead and was set back since
 			continue
 		}
 		for i, cell := range cells {

@@ -23,6 +23,9 @@ import (
 // subnetVariable carries the first three bytes of the nodes' addresses from supervisor to srun.
 const subnetVariable = "BENCHD_EMBEDDED_SUBNET"
 
+// testVariables is how variables begin by which tests change what agents do; jobs get no others of the control plane's.
+const testVariables = "BENCHD_TEST_"
+
 // Shims are the names under which the benchd binary plays one of Slurm's commands inside an embedded job.
 var Shims = map[string]func(args []string, stdout io.Writer) error{"srun": srun, "scontrol": scontrol}
 

@@ -225,6 +225,11 @@ func (s *supervisor) start(nodes []int) (*exec.Cmd, error) {
 		"SLURM_JOB_ID=" + s.id, "SLURM_JOB_NAME=" + s.job.Spec.Name, "SLURM_JOB_NODELIST=" + nodeList(nodes),
 		"SLURM_JOB_NUM_NODES=" + strconv.Itoa(len(nodes)), "SLURM_NNODES=" + strconv.Itoa(len(nodes)), subnetVariable + "=" + s.job.Subnet,
 	}
+	for _, variable := range os.Environ() {
+		if strings.HasPrefix(variable, testVariables) {
+			cmd.Env = append(cmd.Env, variable)
+		}
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	return cmd, cmd.Start()
 }
