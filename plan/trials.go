@@ -68,7 +68,7 @@ func Trials(s *api.BenchmarkSweepSpec) []Trial {
 		trials[i].Point = Digest(trials[i].Values)
 	}
 	if s.Control != nil && len(trials) > 0 {
-		trials = withControls(trials, s.Control)
+		trials = withControls(trials, points[0], s.Control)
 	}
 	if most := int(s.Limits.Trials); most > 0 && len(trials) > most {
 		trials = trials[:most]
@@ -80,9 +80,10 @@ func Trials(s *api.BenchmarkSweepSpec) []Trial {
 	return trials
 }
 
-// withControls puts a control run before the first trial, and another one after every so many.
-func withControls(trials []Trial, c *api.ControlSpec) []Trial {
-	values := with(trials[0].Values, c.Values)
+// withControls puts a control run before the first trial, and another one after every so many. It is that of the first point that is
+// declared, whatever the order: what a shuffle puts first changes with every point that is added, and drift is told of like runs alone.
+func withControls(trials []Trial, first api.Values, c *api.ControlSpec) []Trial {
+	values := with(first, c.Values)
 	out := make([]Trial, 0, len(trials)+len(trials)/int(c.Every)+1)
 	for i, t := range trials {
 		if i%int(c.Every) == 0 {
