@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -68,7 +69,7 @@ func Trials(s *api.BenchmarkSweepSpec) []Trial {
 		trials[i].Point = Digest(trials[i].Values)
 	}
 	if s.Control != nil && len(trials) > 0 {
-		trials = withControls(trials, s.Control)
+		trials = withControls(trials, points[0], s.Control)
 	}
 	if most := int(s.Limits.Trials); most > 0 && len(trials) > most {
 		trials = trials[:most]
@@ -80,9 +81,10 @@ func Trials(s *api.BenchmarkSweepSpec) []Trial {
 	return trials
 }
 
-// withControls puts a control run before the first trial, and another one after every so many.
-func withControls(trials []Trial, c *api.ControlSpec) []Trial {
-	values := with(trials[0].Values, c.Values)
+// withControls puts a control run before the first trial, and another one after every so many. It is that of the first point that is
+// declared, whatever the order: what a shuffle puts first changes with every point that is added, and drift is told of like runs alone.
+func withControls(trials []Trial, first api.Values, c *api.ControlSpec) []Trial {
+	values := with(first, c.Values)
 	out := make([]Trial, 0, len(trials)+len(trials)/int(c.Every)+1)
 	for i, t := range trials {
 		if i%int(c.Every) == 0 {
@@ -272,7 +274,12 @@ func withValues(template *api.BenchmarkRunSpec, values api.Values) (*api.Benchma
 		return nil, err
 	}
 	for path, value := range values {
-		if err := set(tree, strings.Split(path, "."), value); err != nil {
+		steps := strings.Split(path, ".")
+		err := spelled(reflect.TypeFor[api.BenchmarkRunSpec](), steps)
+		if err == nil {
+			err = set(tree, steps, value)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("set %s: %w", path, err)
 		}
 	}
@@ -286,6 +293,33 @@ func withValues(template *api.BenchmarkRunSpec, values api.Values) (*api.Benchma
 		return nil, err
 	}
 	return &spec, nil
+}
+
+// spelled refuses a field in the wrong case. What decodes JSON would take it for the right one, and where the template has that too it
+// would be chance which of the two a run is made with.
+func spelled(t reflect.Type, path []string) error {
+	for _, step := range path {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return nil // maps have keys of their own; what has no fields is told when it is decoded
+		}
+		var next reflect.Type
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			if name == step {
+				next = t.Field(i).Type
+			} else if strings.EqualFold(name, step) {
+				return fmt.Errorf("unknown field %q: write %q", step, name)
+			}
+		}
+		if next == nil {
+			return nil
+		}
+		t = next
+	}
+	return nil
 }
 
 func set(tree map[string]any, path []string, value any) error {

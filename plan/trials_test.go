@@ -131,6 +131,22 @@ func TestRandom(t *testing.T) {
 	})
 }
 
+// A control run stays what it is when points are added, in a shuffled order too.
+func TestControlStaysWhenASweepGrows(t *testing.T) {
+	s := &api.BenchmarkSweepSpec{
+		Strategy: api.StrategyRandom, Samples: 6, Seed: 7, Order: api.OrderShuffled, Control: &api.ControlSpec{Every: 2},
+		Parameters: []api.ParameterSpec{{Path: "x", Range: &api.RangeSpec{Min: 1, Max: 1e6, Integer: true}}},
+	}
+	want := Points(s)[0]
+	for ; s.Samples < 30; s.Samples++ {
+		for _, trial := range Trials(s) {
+			if trial.Control && !equal(trial.Values, want) {
+				t.Fatalf("with %d samples the control run has %v, that of the first point has %v", s.Samples, trial.Values, want)
+			}
+		}
+	}
+}
+
 // Two fields of the same name, and values that a name cannot hold, are told apart by the point's digest.
 func TestRunName(t *testing.T) {
 	sweep := &api.BenchmarkSweep{ObjectMeta: metav1.ObjectMeta{Name: "s"}}

@@ -439,18 +439,27 @@ func statOf(values []float64) Stat {
 	return s
 }
 
-// driftOf compares the first control run with the last one that has numbers.
+// driftOf compares the first control run with the last one that has numbers. Those of other values, from before the sweep was changed,
+// are not compared with one another: of several kinds the one with the most runs tells, of equals the latest.
 func driftOf(trials []Trial) *ControlDrift {
-	var controls []*Trial
+	kinds := map[string][]*Trial{}
 	for i := range trials {
 		if t := &trials[i]; t.Control && t.Summary != nil && t.Phase == api.RunCompleted {
-			controls = append(controls, t)
+			kind := text(map[string]any(t.Values))
+			kinds[kind] = append(kinds[kind], t)
+		}
+	}
+	var controls []*Trial
+	for _, kind := range sortedKeys(kinds) {
+		same := kinds[kind]
+		slices.SortStableFunc(same, func(a, b *Trial) int { return a.Ended.Compare(b.Ended) })
+		if len(same) > len(controls) || len(same) == len(controls) && same[len(same)-1].Ended.After(controls[len(controls)-1].Ended) {
+			controls = same
 		}
 	}
 	if len(controls) < 2 {
 		return nil
 	}
-	slices.SortStableFunc(controls, func(a, b *Trial) int { return a.Ended.Compare(b.Ended) })
 	d := &ControlDrift{}
 	for _, t := range controls {
 		d.Runs = append(d.Runs, t.Run)

@@ -338,3 +338,19 @@ func TestDriftOfControlRuns(t *testing.T) {
 		}
 	}
 }
+
+// Where the control run was changed with its sweep, those before and after it are not taken for a drift of the machine.
+func TestDriftOfLikeControlRunsAlone(t *testing.T) {
+	control := func(repeat int, clients, throughput float64) Trial {
+		return aTrial(api.Values{clientsPath: clients}, repeat, func(tr *Trial) {
+			tr.Control, tr.Summary.OutputTokenThroughput, tr.Ended = true, throughput, time.Unix(int64(repeat), 0)
+		})
+	}
+	if d := driftOf([]Trial{control(1, 1, 100), control(2, 4, 400)}); d != nil {
+		t.Errorf("of two control runs with other values: %+v", d)
+	}
+	d := driftOf([]Trial{control(1, 1, 100), control(2, 1, 101), control(3, 4, 400), control(4, 4, 440)})
+	if d == nil || math.Abs(d.Throughput-0.1) > 1e-9 || len(d.Runs) != 2 {
+		t.Errorf("of two and two: %+v", d)
+	}
+}
