@@ -269,22 +269,8 @@ func (o *object) merge(found field.ErrorList) {
 		detail := e.Detail
 		switch e.Type {
 		case field.ErrorTypeNotSupported:
-			var known []string
-			for _, m := range supported.FindAllStringSubmatch(e.Detail, -1) {
-				known = append(known, m[1])
-			}
-			name := fmt.Sprint(e.BadValue)
-			if value == "" && name != "" {
-				value = strconv.Quote(clip(name)) // it stands within what is written, such as one of a sweep's values
-			}
-			detail = "is not supported" + oneOf(name, known)
-			if name == "" && value == "" {
-				detail = "is required" + oneOf(name, known)
-			}
-			if _, written := o.at[e.Field]; written && strings.HasSuffix(e.Field, "["+name+"]") {
-				o.reportKey(e.Field, name, detail) // the key is what is not known, whatever its value
-				continue
-			}
+			o.notSupported(e, value)
+			continue
 		case field.ErrorTypeRequired:
 			value, detail = "", "is required: "+e.Detail
 		case field.ErrorTypeForbidden:
@@ -294,6 +280,27 @@ func (o *object) merge(found field.ErrorList) {
 		}
 		o.report(e.Field, value, detail)
 	}
+}
+
+// notSupported reports a value that is none of those that there are; value is how the user wrote it.
+func (o *object) notSupported(e *field.Error, value string) {
+	var known []string
+	for _, m := range supported.FindAllStringSubmatch(e.Detail, -1) {
+		known = append(known, m[1])
+	}
+	name := fmt.Sprint(e.BadValue)
+	if value == "" && name != "" {
+		value = strconv.Quote(clip(name)) // it stands within what is written, such as one of a sweep's values
+	}
+	detail := "is not supported" + oneOf(name, known)
+	if name == "" && value == "" {
+		detail = "is required" + oneOf(name, known)
+	}
+	if _, written := o.at[e.Field]; written && strings.HasSuffix(e.Field, "["+name+"]") {
+		o.reportKey(e.Field, name, detail) // the key is what is not known, whatever its value
+		return
+	}
+	o.report(e.Field, value, detail)
 }
 
 // doubtful says that an error may only follow from one that was reported.

@@ -1,9 +1,7 @@
 package report
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	api "github.com/benchd/benchd/api/v1alpha1"
@@ -127,86 +124,6 @@ func write(dir string, s *Summary, story Story) error {
 		}
 	}
 	return nil
-}
-
-// toCSV writes one number a line: name, statistic, value, unit-free as in summary.json.
-func toCSV(s *Summary) ([]byte, error) {
-	var buf bytes.Buffer
-	w := csv.NewWriter(&buf)
-	rows := [][]string{{"metric", "statistic", "value"}}
-	add := func(metric, statistic string, v float64) {
-		rows = append(rows, []string{metric, statistic, strconv.FormatFloat(v, 'g', -1, 64)})
-	}
-	for _, c := range []struct {
-		name string
-		n    int64
-	}{{"attempted", s.Requests.Attempted}, {"succeeded", s.Requests.Succeeded}, {"failed", s.Requests.Failed}, {"cancelled", s.Requests.Cancelled}, {"dropped", s.Requests.Dropped}} {
-		add("requests", c.name, float64(c.n))
-	}
-	add("measuredSeconds", "", s.MeasuredSeconds)
-	add("requestThroughput", "", s.RequestThroughput)
-	add("outputTokenThroughput", "", s.OutputTokenThroughput)
-	add("totalTokenThroughput", "", s.TotalTokenThroughput)
-	if s.Goodput != nil {
-		add("goodput", "rate", s.Goodput.Rate)
-		add("goodput", "fraction", s.Goodput.Fraction)
-	}
-	for _, name := range sortedKeys(s.CI95) {
-		if ci := s.CI95[name]; ci != nil {
-			add(name, "low", ci[0])
-			add(name, "high", ci[1])
-		}
-	}
-	add("errorRate", "", s.ErrorRate)
-	if s.OfferedRate != nil {
-		add("offeredRate", "", *s.OfferedRate)
-	}
-	add("achievedRate", "", s.AchievedRate)
-	add("concurrency", "mean", s.Concurrency.Mean)
-	add("concurrency", "peak", float64(s.Concurrency.Peak))
-	add("tokens", "prompt", float64(s.Tokens.Prompt))
-	add("tokens", "output", float64(s.Tokens.Output))
-	add("tokens", "cached", float64(s.Tokens.Cached))
-	add("tokens", "shortOfTarget", float64(s.Tokens.ShortOfTarget))
-	for _, class := range sortedKeys(s.Errors) {
-		add("errors", class, float64(s.Errors[class]))
-	}
-	if s.SLO != nil {
-		for _, l := range []struct {
-			name string
-			of   *Attainment
-		}{{"ttft", s.SLO.TTFT}, {"tpot", s.SLO.TPOT}, {"e2e", s.SLO.E2E}} {
-			if l.of != nil {
-				add("slo", l.name, l.of.Fraction)
-			}
-		}
-	}
-	if e := energyOf(s); e != nil {
-		add("energy", "joules", e.Joules)
-		if e.PerOutputToken != nil {
-			add("energy", "joulesPerOutputToken", *e.PerOutputToken)
-		}
-		add("energy", "gapSeconds", e.GapSeconds)
-	}
-	for _, d := range distributions(s) {
-		add(d.name, "count", float64(d.d.Count))
-		for _, st := range d.d.statistics() {
-			if st.value != nil {
-				add(d.name, st.name, *st.value)
-			}
-			if st.ci != nil {
-				add(d.name, st.name+".low", st.ci[0])
-				add(d.name, st.name+".high", st.ci[1])
-			}
-		}
-	}
-	for _, name := range sortedKeys(s.WholeRun) {
-		add("wholeRun", name, s.WholeRun[name])
-	}
-	if err := w.WriteAll(rows); err != nil {
-		return nil, fmt.Errorf("encode summary.csv: %w", err)
-	}
-	return buf.Bytes(), nil
 }
 
 type named struct {

@@ -89,7 +89,8 @@ func TestMerge(t *testing.T) {
 		},
 		"a clock that was ahead and was set back": {
 			map[string]string{"n1/server-a.log": at(3600, "out", "a") + at(3601, "err", "b") + at(2, "out", "c") + at(100.001, "out", "d") + at(3, "out", "e")},
-			line(2, "[n1] [server] c") + line(3, "[n1] [server] e"), "", []string{"n1"},
+			line(2, "[n1] [server] c") + line(3, "[n1] [server] e"), "",
+			[]string{"n1"},
 		},
 		"a very long line": {
 			map[string]string{"n1/server-a.log": at(1, "out", long) + at(2, "out", "b")}, line(1, "[n1] [server] "+long) + line(2, "[n1] [server] b"), "", []string{"n1"},
