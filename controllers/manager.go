@@ -186,7 +186,7 @@ func (m *Manager) Run(ctx context.Context) error {
 // follow lists a kind and then watches it, handing every change to those who care. When it fell too far behind, it
 // lists again.
 func (m *Manager) follow(ctx context.Context, kind string) error {
-	for ctx.Err() == nil {
+	for again := false; ctx.Err() == nil; again = true {
 		m.forget(kind) // before the list: what is made after it is told to memory at once, and must not be dropped
 		list, err := m.cfg.Store.ListLive(ctx, kind)
 		if err != nil {
@@ -205,6 +205,11 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 			}
 		}
 		m.roster.setListed(kind)
+		if again && kind == api.KindAllocation {
+			if err := m.catchUp(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("follow %s: %w", kind, err)
+			}
+		}
 		version, err := strconv.ParseUint(list.ResourceVersion, 10, 64)
 		if err != nil {
 			return fmt.Errorf("follow %s: version %q: %w", kind, list.ResourceVersion, err)
@@ -219,6 +224,22 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 		for c := range changes {
 			m.notice(c.Object, c.Type == store.Deleted)
 		}
+	}
+	return nil
+}
+
+// catchUp wakes whoever may wait for an Allocation that ended before the list and after the last change that was seen: it is in neither.
+func (m *Manager) catchUp(ctx context.Context) error {
+	sweeps, err := m.cfg.Store.ListLive(ctx, api.KindBenchmarkSweep)
+	if err != nil {
+		return err
+	}
+	for _, obj := range sweeps.Items {
+		m.grouping.queue.Add(types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()})
+	}
+	for _, run := range m.roster.all() {
+		m.runs.queue.Add(run)
+		m.planning.queue.Add(run)
 	}
 	return nil
 }

@@ -122,6 +122,7 @@ type world struct {
 	t       *testing.T
 	store   *store.Store
 	cluster *fakeCluster
+	manager *Manager
 	stop    func()
 }
 
@@ -156,6 +157,7 @@ func (w *world) start(home, binary string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.manager = m
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()

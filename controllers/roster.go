@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -300,6 +301,13 @@ func (r *roster) written(allocation types.UID) bool {
 		}
 	}
 	return r.listed[api.KindBenchmarkRun]
+}
+
+// all are the runs that have not ended.
+func (r *roster) all() []types.NamespacedName {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.runs))
 }
 
 // turn returns the runs that an Allocation's change is news for: those that the lead is at, or about to come to. When the

@@ -66,14 +66,15 @@ func (s *runPass) mirror(a *api.Allocation) {
 	}
 }
 
-// neverBegun says whether the attempt's turn never came, for a reason that was not its own: the lead was at an earlier order, or
-// the Allocation of its sweep was given back, or its job cancelled by hand, without anything having failed.
+// neverBegun says whether the attempt's turn never came, for a reason that was not its own: the lead was at another order, or
+// the Allocation of its sweep was given back, or its job cancelled by hand, without anything having failed. Orders of runs that join an
+// Allocation together are sealed in any order, so the lead may have been at a later one.
 func (s *runPass) neverBegun(a *api.Allocation) bool {
 	if s.run.Status.Phase != api.RunDeploying || sweepOf(a) == "" {
 		return false
 	}
 	order, f := a.Status.Order, a.Status.Failure
-	return (f == nil || f.Reason == reasonJobCancelled) && order < s.attempt().Order || order > 0 && s.attempt().Order > order
+	return order != s.attempt().Order && (order > 0 || f == nil || f.Reason == reasonJobCancelled)
 }
 
 // allocationEnded fails the attempt because its Allocation ended before the order was done. Files may become visible

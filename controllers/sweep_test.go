@@ -743,3 +743,19 @@ func TestSearchWhoseFieldIsChanged(t *testing.T) {
 		t.Errorf("after it was made a grid: %+v", st)
 	}
 }
+
+// A run whose order was sealed after a later one's, and that the lead had not come to when a server died, has not begun.
+func TestRunThatWasOvertaken(t *testing.T) {
+	t.Parallel()
+	run := validRun()
+	run.Status.Phase, run.Status.Attempts = api.RunDeploying, []api.Attempt{{Number: 1, Order: 5}}
+	pass := &runPass{run: run}
+	a := &api.Allocation{}
+	a.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(&metav1.ObjectMeta{UID: "grid"}, api.GroupVersion.WithKind(api.KindBenchmarkSweep))}
+	a.Status.Failure = &api.Outcome{Result: api.ResultFailed, Class: api.FailureService, Reason: "ServerExited"}
+	for order, want := range map[int32]bool{0: false, 4: true, 5: false, 6: true} {
+		if a.Status.Order = order; pass.neverBegun(a) != want {
+			t.Errorf("order 5 of an Allocation that failed at order %d: never begun: %t", order, !want)
+		}
+	}
+}

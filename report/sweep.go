@@ -223,7 +223,7 @@ type ControlDrift struct {
 // Sweep brings the trials of a sweep together. The same trials give the same result, in whatever order they come.
 func Sweep(s *api.BenchmarkSweep, trials []Trial) *SweepResult {
 	r := &SweepResult{Sweep: s.Name, UID: string(s.UID), Limits: s.Status.Limits, PerWhat: "GPU", Best: []BestPoint{}, Trials: slices.Clone(trials)}
-	slices.SortFunc(r.Trials, func(a, b Trial) int { return cmp.Compare(a.Run, b.Run) })
+	slices.SortFunc(r.Trials, func(a, b Trial) int { return cmp.Or(cmp.Compare(a.Run, b.Run), cmp.Compare(a.UID, b.UID)) })
 	anyGPU := false
 	for i := range r.Trials {
 		t := &r.Trials[i]

@@ -71,3 +71,13 @@ func TestKeepReleasedWhereNothingIsMounted(t *testing.T) {
 		t.Errorf("kept in %s, whose parent is not there: %v", folder, err)
 	}
 }
+
+// A search that begins anew after its runs were let go has runs of their names.
+func TestReleasedTrialOfTheNameOfAnother(t *testing.T) {
+	t.Parallel()
+	a, b := Trial{Run: "s-rate1", UID: "a", Released: true}, Trial{Run: "s-rate1", UID: "b"}
+	one, other := Sweep(&api.BenchmarkSweep{}, []Trial{a, b}), Sweep(&api.BenchmarkSweep{}, []Trial{b, a})
+	if one.Trials[0].UID != other.Trials[0].UID {
+		t.Errorf("the order of %s depends on that of what is read", a.Run)
+	}
+}

@@ -116,6 +116,10 @@ func (s *stormBench) check(name string) {
 		left := s.processes()
 		return len(left) == 1, fmt.Sprint(left)
 	})
+	s.eventually(time.Minute, "the results are written", func(context.Context) (bool, string) {
+		st := s.sweep(name).Status
+		return st.Reported == st.Ended(), fmt.Sprintf("%d of %d", st.Reported, st.Ended())
+	})
 	if left := s.halfWritten(); len(left) > 0 {
 		s.t.Errorf("half-written files: %v", left)
 	}
