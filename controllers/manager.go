@@ -187,32 +187,15 @@ func (m *Manager) Run(ctx context.Context) error {
 // lists again.
 func (m *Manager) follow(ctx context.Context, kind string) error {
 	for again := false; ctx.Err() == nil; again = true {
-		m.forget(kind) // before the list: what is made after it is told to memory at once, and must not be dropped
-		list, err := m.cfg.Store.ListLive(ctx, kind)
+		version, err := m.list(ctx, kind)
+		if err == nil && again && kind == api.KindAllocation {
+			err = m.catchUp(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
 			return fmt.Errorf("follow %s: %w", kind, err)
-		}
-		for _, obj := range list.Items {
-			if a, ok := obj.(*api.Allocation); ok {
-				// Opened for what it does; one that cannot be opened is told where it is needed.
-				_, _ = m.clusters.get(ctx, a.Spec.Cluster)
-			}
-			if api.Live(obj) {
-				m.notice(obj, false)
-			}
-		}
-		m.roster.setListed(kind)
-		if again && kind == api.KindAllocation {
-			if err := m.catchUp(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("follow %s: %w", kind, err)
-			}
-		}
-		version, err := strconv.ParseUint(list.ResourceVersion, 10, 64)
-		if err != nil {
-			return fmt.Errorf("follow %s: version %q: %w", kind, list.ResourceVersion, err)
 		}
 		changes, err := m.cfg.Store.Watch(ctx, kind, version, store.ListOptions{})
 		if apierrors.IsResourceExpired(err) {
@@ -226,6 +209,29 @@ func (m *Manager) follow(ctx context.Context, kind string) error {
 		}
 	}
 	return nil
+}
+
+// list takes a kind's live objects for changes, and returns the version from which on there are others.
+func (m *Manager) list(ctx context.Context, kind string) (version uint64, err error) {
+	m.forget(kind) // before the list: what is made after it is told to memory at once, and must not be dropped
+	list, err := m.cfg.Store.ListLive(ctx, kind)
+	if err != nil {
+		return 0, err
+	}
+	for _, obj := range list.Items {
+		if a, ok := obj.(*api.Allocation); ok {
+			// Opened for what it does; one that cannot be opened is told where it is needed.
+			_, _ = m.clusters.get(ctx, a.Spec.Cluster)
+		}
+		if api.Live(obj) {
+			m.notice(obj, false)
+		}
+	}
+	m.roster.setListed(kind)
+	if version, err = strconv.ParseUint(list.ResourceVersion, 10, 64); err != nil {
+		return 0, fmt.Errorf("version %q: %w", list.ResourceVersion, err)
+	}
+	return version, nil
 }
 
 // catchUp wakes whoever may wait for an Allocation that ended before the list and after the last change that was seen: it is in neither.
