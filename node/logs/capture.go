@@ -129,11 +129,19 @@ func (c *Capture) Settle(most time.Duration) {
 func (c *Capture) copy(r io.Reader, stream string) {
 	in := bufio.NewReaderSize(r, maxLineBytes)
 	split := false
+	var rest []byte // of a line that was split: what is whole with the next piece alone
 	for {
 		line, err := in.ReadSlice('\n')
+		if len(rest) > 0 {
+			line = append(rest, line...)
+		}
 		text := bytes.TrimRight(line, "\r\n")
 		wanted := len(text) > 0 || len(line) > 0 && !split
-		split = errors.Is(err, bufio.ErrBufferFull)
+		rest = nil
+		if split = errors.Is(err, bufio.ErrBufferFull); split {
+			whole := len(text) - c.unfinished(text)
+			text, rest = text[:whole], slices.Clone(text[whole:])
+		}
 		c.mu.Lock()
 		if wanted {
 			c.add(stream, text)
@@ -149,6 +157,27 @@ func (c *Capture) copy(r io.Reader, stream string) {
 			return
 		}
 	}
+}
+
+// unfinished is how many bytes at the end of a piece may be the beginning of a character, or of a secret.
+func (c *Capture) unfinished(text []byte) int {
+	most := 0
+	for n := 1; n < min(utf8.UTFMax, len(text)+1); n++ {
+		if end := text[len(text)-n:]; utf8.RuneStart(end[0]) {
+			if !utf8.FullRune(end) {
+				most = n
+			}
+			break
+		}
+	}
+	for _, secret := range c.secrets {
+		for n := min(len(secret)-1, len(text)); n > most; n-- {
+			if bytes.HasSuffix(text, secret[:n]) {
+				most = n
+			}
+		}
+	}
+	return most
 }
 
 // anotherLine says whether a whole line has been read already.

@@ -162,6 +162,32 @@ func TestCaptureOfVeryLongLines(t *testing.T) {
 	}
 }
 
+// Where a line is split, neither a character nor a secret is: half of it would be noise, or be read.
+func TestCaptureSplitsNoCharacterAndNoSecret(t *testing.T) {
+	const secret = "hf_secret_token"
+	for before := range len(secret) + 2 {
+		path := filepath.Join(t.TempDir(), "x.log")
+		c, err := NewCapture(path, "hf_other", secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipe, err := c.Pipe("out")
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := strings.Repeat("x", maxLineBytes-before)
+		_, _ = fmt.Fprintf(pipe, "%s%s█\n%s█é", begin, secret, begin)
+		_ = pipe.Close()
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		all := strings.ReplaceAll(strings.Join(captured(t, path), ""), "out ", "")
+		if want := begin + "***█" + begin + "█é"; all != want {
+			t.Errorf("%d bytes before the bound: %q", before, strings.ReplaceAll(all, "x", ""))
+		}
+	}
+}
+
 func TestCaptureIsAppendedTo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	for _, text := range []string{"first life", "second life"} {

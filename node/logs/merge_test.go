@@ -195,6 +195,24 @@ func TestMergeKeepsEveryLine(t *testing.T) {
 	})
 }
 
+// A folder's name may have letters that mean something in patterns.
+func TestSourcesInAFolderOfAnyName(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "runs [2026] *?\\")
+	if err := os.MkdirAll(filepath.Join(root, "n1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "n1", "server-a-b.log"), []byte(at(1, "out", "a")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, err := Sources(root)
+	if diff := cmp.Diff([]Source{{"n1", "server", "a-b"}}, found); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if found, err := Sources(filepath.Join(root, "gone")); err != nil || len(found) > 0 {
+		t.Errorf("of a folder that is not there: %v, %v", found, err)
+	}
+}
+
 // A node whose clock is ahead or behind loses no line at the ends of the window, and its lines come where they belong.
 func TestMergeOfClocksThatDiffer(t *testing.T) {
 	root := t.TempDir()

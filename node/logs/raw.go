@@ -42,7 +42,7 @@ func (s Source) path(root string) string { return filepath.Join(root, s.Node, s.
 
 // Sources lists the raw logs that are there, in the order of their names.
 func Sources(root string) ([]Source, error) {
-	paths, err := filepath.Glob(filepath.Join(root, "*", "*.log"))
+	paths, err := fs.Glob(os.DirFS(root), "*/*.log") // the root's own name is no pattern
 	if err != nil {
 		return nil, err
 	}
