@@ -69,11 +69,11 @@ func newMetrics(service, run, nodeName string) *metrics {
 
 func (m *metrics) observe(r *workload.Record) {
 	m.requests.Inc()
+	m.tokens.Add(float64(r.OutputTokens)) // of those too that failed on the way, as the report counts them
 	if r.Class != "" {
 		m.errors.Inc()
 		return
 	}
-	m.tokens.Add(float64(r.OutputTokens))
 	m.perReq.Observe(float64(r.OutputTokens))
 	m.latency.Observe(float64(r.Finish()-r.Sent) / 1e9)
 	if !r.Streamed {
