@@ -274,6 +274,9 @@ func (o *object) merge(found field.ErrorList) {
 				known = append(known, m[1])
 			}
 			name := fmt.Sprint(e.BadValue)
+			if value == "" && name != "" {
+				value = strconv.Quote(clip(name)) // it stands within what is written, such as one of a sweep's values
+			}
 			detail = "is not supported" + oneOf(name, known)
 			if name == "" && value == "" {
 				detail = "is required" + oneOf(name, known)

@@ -32,10 +32,12 @@ func TestKept(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	for path, want := range map[string]string{
-		"workload.lod.rate":          `unknown field "lod"`,
-		"workload.duration.seconds":  "has no fields",
-		"workload.load.clientsPerNo": `unknown field "clientsPerNo"`,
-		"service.replicas":           "cannot unmarshal string",
+		"workload.lod.rate":            `unknown field "lod"`,
+		"workload.duration.seconds":    "has no fields",
+		"workload.load.clientsPerNo":   `unknown field "clientsPerNo"`,
+		"workload.load.clientsPernode": `write "clientsPerNode"`,
+		"workload.Load.clientsPerNode": `write "load"`,
+		"service.replicas":             "cannot unmarshal string",
 	} {
 		sweep := &api.BenchmarkSweep{ObjectMeta: metav1.ObjectMeta{Name: "s"}}
 		sweep.Spec.Template.Spec.Workload.Duration.Duration = 1e9

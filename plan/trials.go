@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -273,7 +274,12 @@ func withValues(template *api.BenchmarkRunSpec, values api.Values) (*api.Benchma
 		return nil, err
 	}
 	for path, value := range values {
-		if err := set(tree, strings.Split(path, "."), value); err != nil {
+		steps := strings.Split(path, ".")
+		err := spelled(reflect.TypeFor[api.BenchmarkRunSpec](), steps)
+		if err == nil {
+			err = set(tree, steps, value)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("set %s: %w", path, err)
 		}
 	}
@@ -287,6 +293,33 @@ func withValues(template *api.BenchmarkRunSpec, values api.Values) (*api.Benchma
 		return nil, err
 	}
 	return &spec, nil
+}
+
+// spelled refuses a field in the wrong case. What decodes JSON would take it for the right one, and where the template has that too it
+// would be chance which of the two a run is made with.
+func spelled(t reflect.Type, path []string) error {
+	for _, step := range path {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return nil // maps have keys of their own; what has no fields is told when it is decoded
+		}
+		var next reflect.Type
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			if name == step {
+				next = t.Field(i).Type
+			} else if strings.EqualFold(name, step) {
+				return fmt.Errorf("unknown field %q: write %q", step, name)
+			}
+		}
+		if next == nil {
+			return nil
+		}
+		t = next
+	}
+	return nil
 }
 
 func set(tree map[string]any, path []string, value any) error {

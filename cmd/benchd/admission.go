@@ -147,13 +147,16 @@ func badPoint(s *api.BenchmarkSweep, point plan.Trial, err error) *field.Error {
 		if _, nowhere := manifest.Explain("run.spec." + path); nowhere != nil {
 			detail = nowhere.Error()
 		} else if last, detail = "values", fmt.Sprintf("%s = %v: %v", path, value, errors.Unwrap(alone)); errors.As(alone, &wrong) {
-			detail = fmt.Sprintf("%s = %v: is a %s, which the field does not hold: `benchd explain run.spec.%s` says what it does", path, value, wrong.Value, path)
+			detail = fmt.Sprintf("%s = %v: the field holds no %s: `benchd explain run.spec.%s` says what it does", path, value, wrong.Value, path)
 		}
 		if s.Spec.Search != nil && s.Spec.Search.Path == path {
 			return field.Invalid(at.Child("search", "path"), path, detail)
 		}
 		for i, p := range s.Spec.Parameters {
 			if p.Path == path {
+				if last == "values" {
+					last = valuesOf(&p)
+				}
 				return field.Invalid(at.Child("parameters").Index(i).Child(last), field.OmitValueType{}, detail)
 			}
 		}
@@ -184,21 +187,34 @@ func placeOf(s *api.BenchmarkSweep, path string, value any) *field.Path {
 // inSweep tells an error of a run as one of its sweep: at the values of the parameter that set the field, or in the template.
 func inSweep(s *api.BenchmarkSweep, point plan.Trial, e *field.Error) *field.Error {
 	told := *e
+	dotted := strings.TrimPrefix(strings.ReplaceAll(strings.ReplaceAll(e.Field, "[", "."), "]", ""), "spec.")
 	for i, p := range s.Spec.Parameters {
 		value := point.Values[p.Path]
-		if path := "spec." + p.Path; (e.Field == path || strings.HasPrefix(e.Field, path+".") || strings.HasPrefix(e.Field, path+"[") || strings.ReplaceAll(strings.ReplaceAll(e.Field, "[", "."), "]", "") == path) &&
+		if path := "spec." + p.Path; (e.Field == path || strings.HasPrefix(e.Field, path+".") || strings.HasPrefix(e.Field, path+"[") || dotted == p.Path) &&
 			(p.Range != nil || hasValue(p.Values, value)) {
-			told.Field = fmt.Sprintf("spec.parameters[%d].values", i)
+			last := valuesOf(&p)
+			if e.Type == field.ErrorTypeNotSupported && strings.HasSuffix(e.Field, fmt.Sprintf("[%v]", e.BadValue)) {
+				last = "path" // a setting that is not known, whatever its value
+			}
+			told.Field = fmt.Sprintf("spec.parameters[%d].%s", i, last)
 			told.Detail = fmt.Sprintf("%s = %v: %s", p.Path, value, e.Detail)
 			return &told
 		}
 	}
-	if value, swept := point.Values[strings.TrimPrefix(e.Field, "spec.")]; swept {
-		told.Field, told.Detail = placeOf(s, strings.TrimPrefix(e.Field, "spec."), value).String(), fmt.Sprintf("%s = %v: %s", strings.TrimPrefix(e.Field, "spec."), value, e.Detail)
+	if value, swept := point.Values[dotted]; swept {
+		told.Field, told.Detail = placeOf(s, dotted, value).String(), fmt.Sprintf("%s = %v: %s", dotted, value, e.Detail)
 		return &told
 	}
 	told.Field = "spec.template." + e.Field
 	return &told
+}
+
+// valuesOf is the field that a parameter's values come from.
+func valuesOf(p *api.ParameterSpec) string {
+	if p.Range != nil {
+		return "range"
+	}
+	return "values"
 }
 
 func hasValue(values []any, value any) bool {

@@ -269,6 +269,12 @@ func TestErrorsOfASweepHaveTheirPlace(t *testing.T) {
 		"spec.control.values": func(s *api.BenchmarkSweepSpec) {
 			s.Control = &api.ControlSpec{Every: 1, Values: api.Values{clients: -2.0}}
 		},
+		"spec.parameters[0].path": func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Path = "service.config.itll" },
+		"spec.parameters[0].range": func(s *api.BenchmarkSweepSpec) {
+			s.Strategy, s.Samples = api.StrategyRandom, 9
+			s.Parameters[0] = api.ParameterSpec{Path: clients, Range: &api.RangeSpec{Min: 1, Max: 5}}
+		},
+		"spec.include[0]": func(s *api.BenchmarkSweepSpec) { s.Include = []api.Values{{"service.config.itll": "1ms"}} },
 		"spec.search.path": func(s *api.BenchmarkSweepSpec) {
 			s.Strategy, s.Search = api.StrategySearch, &api.SearchSpec{Path: "workload.load.rate", Min: 1, Max: 9}
 			s.Template.Spec.Workload.SLO.TTFT = &metav1.Duration{Duration: time.Second}
