@@ -88,6 +88,7 @@ func TestReadErrors(t *testing.T) {
 		"a quoted integer":                 {run("  backoffLimit: '2'\n"), []string{`r.yaml:7:17: spec.backoffLimit: "2" is a string, wants an integer: write 2 without quotes`}},
 		"a fraction":                       {run("  backoffLimit: 1.5\n"), []string{`r.yaml:7:17: spec.backoffLimit: 1.5 is a number, wants an integer: write it without a fraction`}},
 		"more than 32 bits":                {run("  backoffLimit: 99999999999\n"), []string{`r.yaml:7:17: spec.backoffLimit: 99999999999 is out of range: use -2147483648 to 2147483647`}},
+		"a number beyond all":              {strings.Replace(run(""), "1m}", "1m, load: {rate: 1e400}}", 1), []string{`r.yaml:6:41: spec.workload.load.rate: "1e400" is a string, wants a number: no number can be that large`}},
 		"a number for a string":            {run("  slurm: {timeLimit: 30}\n"), []string{`r.yaml:7:22: spec.slurm.timeLimit: 30 is a number, wants a string: write "30"`}},
 		"a word for a list":                {run("  slurm: {modules: Apptainer}\n"), []string{`r.yaml:7:20: spec.slurm.modules: "Apptainer" is a string, wants a list: write [Apptainer]`}},
 		"a word for a mapping":             {run("  nodes: {servers: 2}\n"), []string{`r.yaml:7:20: spec.nodes.servers: 2 is a number, wants a mapping with count, cpus, gpus, memory, nodelist`}},

@@ -170,6 +170,8 @@ func repair(n *node, s *jsonschema.Schema) (any, string) {
 		}
 	case slices.Contains(types, "integer") && n.kind == kindNumber:
 		return nil, ": write it without a fraction"
+	case slices.Contains(types, "number") && n.kind == kindString && n.plain && jsonNumeral.MatchString(n.text):
+		return json.Number("0"), ": no number can be that large" // which is why it was read as a string
 	case slices.Contains(types, "integer") && n.kind == kindString && integer.MatchString(n.text),
 		slices.Contains(types, "number") && n.kind == kindString && jsonNumeral.MatchString(n.text):
 		return json.Number(n.text), ": write " + clip(n.text) + " without quotes"
