@@ -27,7 +27,7 @@ var dummy = Service{
 	Settings:    dummySettings,
 	Validate: func(spec *api.BenchmarkRunSpec, at *field.Path) field.ErrorList {
 		if _, err := ParseDummyConfig(spec.Service.Config); err != nil {
-			return field.ErrorList{field.Invalid(at.Child("config"), "", err.Error())}
+			return field.ErrorList{field.Invalid(at.Child("config"), field.OmitValueType{}, err.Error())}
 		}
 		return nil
 	},
@@ -53,17 +53,19 @@ var dummy = Service{
 	},
 }
 
+var dummyDists = []string{"constant", "exponential", "normal", "uniform", "lognormal"}
+
 // dummySettings are the fields of DummyConfig.
 var dummySettings = []Setting{
-	{Name: "ttft", Type: SettingWord, Meaning: "time to the first token, such as 50ms"},
-	{Name: "itl", Type: SettingWord, Meaning: "time between tokens, such as 10ms"},
-	{Name: "ttftDist", Type: SettingWord, Meaning: "how TTFTs are spread: constant, exponential, normal, uniform or lognormal"},
-	{Name: "itlDist", Type: SettingWord, Meaning: "how ITLs are spread: the same"},
+	{Name: "ttft", Type: SettingTime, Meaning: "time to the first token, such as 50ms"},
+	{Name: "itl", Type: SettingTime, Meaning: "time between tokens, such as 10ms"},
+	{Name: "ttftDist", Type: SettingWord, Choices: dummyDists, Meaning: "how TTFTs are spread"},
+	{Name: "itlDist", Type: SettingWord, Choices: dummyDists, Meaning: "how ITLs are spread"},
 	{Name: "spread", Type: SettingFloat, Meaning: "how far: a share of the mean"},
 	{Name: "seed", Type: SettingInt, Meaning: "seed of everything drawn"},
 	{Name: "concurrency", Type: SettingInt, Meaning: "requests served at once; more wait"},
 	{Name: "queueLimit", Type: SettingInt, Meaning: "requests that may wait before one is refused"},
-	{Name: "startup", Type: SettingWord, Meaning: "time until it is healthy, such as 20s"},
+	{Name: "startup", Type: SettingTime, Meaning: "time until it is healthy, such as 20s"},
 	{Name: "outputTokens", Type: SettingInt, Meaning: "tokens of an answer when a request names none"},
 	{Name: "chunkTokens", Type: SettingInt, Meaning: "tokens in one chunk of a stream"},
 	{Name: "writeChunks", Type: SettingInt, Meaning: "chunks in one write"},
@@ -72,7 +74,7 @@ var dummySettings = []Setting{
 		{Name: "errorRate", Type: SettingFloat, Most: 1, Meaning: "share of requests answered with errorStatus"},
 		{Name: "errorStatus", Type: SettingInt, Meaning: "HTTP status of an error"},
 		{Name: "stallRate", Type: SettingFloat, Most: 1, Meaning: "share of streams that pause for stall"},
-		{Name: "stall", Type: SettingWord, Meaning: "length of the pause"},
+		{Name: "stall", Type: SettingTime, Meaning: "length of the pause"},
 		{Name: "cutRate", Type: SettingFloat, Most: 1, Meaning: "share of connections that are cut"},
 		{Name: "truncateRate", Type: SettingFloat, Most: 1, Meaning: "share of streams that end without their end mark"},
 		{Name: "hangRate", Type: SettingFloat, Most: 1, Meaning: "share of requests that are never answered"},

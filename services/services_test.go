@@ -42,9 +42,10 @@ func TestValidate(t *testing.T) {
 		"an unknown setting":     {config("tftt", "20ms"), []string{`spec.service.config`, `tftt`}},
 		"an unknown fault":       {config("faults", map[string]any{"errorrrate": 1}), []string{`errorrrate`}},
 		"a number as a duration": {config("ttft", 20), []string{"spec.service.config"}},
+		"no time":                {config("ttft", "fast"), []string{"config[ttft]", "use a time such as 50ms"}},
 		"a rate over 1":          {config("faults", map[string]any{"errorRate": 1.5}), []string{"config[faults][errorRate]", "0 to 1"}},
-		"an odd distribution":    {config("itlDist", "pareto"), []string{"itlDist", "lognormal"}},
-		"a value JSON lacks":     {config("ttft", func() {}), []string{"use a text"}},
+		"an odd distribution":    {config("itlDist", "pareto"), []string{"config[itlDist]", "lognormal"}},
+		"a value JSON lacks":     {config("ttft", func() {}), []string{"use a time"}},
 		"GPUs shared unevenly": {
 			func(s *api.BenchmarkRunSpec) { s.Service.Replicas = 3; s.Nodes.Servers.GPUs = 4 },
 			[]string{"spec.service.replicas: Invalid value: 3: 3 replicas on each node cannot share its 4 GPUs evenly"},

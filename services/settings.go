@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -38,6 +39,7 @@ const (
 	SettingFloat SettingType = "number"
 	SettingBool  SettingType = "boolean"
 	SettingWord  SettingType = "string"
+	SettingTime  SettingType = "time"
 	SettingGroup SettingType = "group"
 	// SettingAny is a text, number or boolean of a template, which knows no types.
 	SettingAny SettingType = "value"
@@ -90,6 +92,11 @@ func (s *Setting) check(value any, at *field.Path) field.ErrorList {
 			return wrong("use a text, in quotes where it looks like a number")
 		case len(s.Choices) > 0 && !slices.Contains(s.Choices, word):
 			return field.ErrorList{field.NotSupported(at, word, s.Choices)}
+		}
+	case SettingTime:
+		text, _ := value.(string)
+		if _, err := time.ParseDuration(text); err != nil {
+			return wrong("use a time such as 50ms or 20s")
 		}
 	case SettingInt, SettingFloat:
 		n, ok := number(value)
