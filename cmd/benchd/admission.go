@@ -62,7 +62,11 @@ func admitRun(namespace string, s *api.BenchmarkRunSpec, find lookup) field.Erro
 func admitSchedule(s *api.BenchmarkSchedule, find lookup) field.ErrorList {
 	var errs field.ErrorList
 	at := field.NewPath("spec", "template")
-	if err := plan.CheckSchedule(s.Spec.Schedule, s.Spec.TimeZone); err != nil && s.Spec.Schedule != "" {
+	zone := s.Spec.TimeZone
+	if _, err := time.LoadLocation(zone); err != nil {
+		zone = "" // told at its own field; the line is looked at all the same
+	}
+	if err := plan.CheckSchedule(s.Spec.Schedule, zone); err != nil && s.Spec.Schedule != "" {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "schedule"), s.Spec.Schedule, err.Error()))
 	}
 	var made api.Object

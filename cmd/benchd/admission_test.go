@@ -44,7 +44,7 @@ func TestAdmissionOfSchedules(t *testing.T) {
 		switch {
 		case tc.want == "" && len(errs) > 0:
 			t.Errorf("%s: %v", name, errs.ToAggregate())
-		case tc.want != "" && (len(errs) == 0 || errs[0].Field != tc.want):
+		case tc.want != "" && (len(errs) == 0 || errs[0].Field != tc.want || errs[len(errs)-1].Field != tc.want):
 			t.Errorf("%s: %v, want it told at %s", name, errs.ToAggregate(), tc.want)
 		}
 	}
