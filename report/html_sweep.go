@@ -36,7 +36,7 @@ func (r *SweepResult) state() *judged {
 	for _, l := range []struct {
 		n    int
 		what string
-	}{{r.Failed, "failed"}, {r.Cancelled, "cancelled"}, {r.Open, "not ended"}} {
+	}{{r.partly(), "measured in part"}, {r.Failed, "failed"}, {r.Cancelled, "cancelled"}, {r.Open, "not ended"}} {
 		if l.n > 0 {
 			v.Meaning += fmt.Sprintf(", %d %s", l.n, l.what)
 			v.Class = "doubtful"

@@ -216,8 +216,12 @@ func (r *SweepResult) Markdown() string {
 	if r.Cancelled > 0 {
 		cancelled = fmt.Sprintf(", %d cancelled", r.Cancelled)
 	}
-	p("%d trials: %d measured, %d failed%s, %d not ended.\n", r.Total, r.Measured, r.Failed, cancelled, r.Open)
-	r.writeUnmeasured(p)
+	partly := ""
+	if n := r.partly(); n > 0 {
+		partly = fmt.Sprintf(" (%d of them not to the end)", n)
+	}
+	p("%d trials: %d measured%s, %d failed%s, %d not ended.\n", r.Total, r.Measured, partly, r.Failed, cancelled, r.Open)
+	r.writeReasons(p)
 	if r.Measured == 0 {
 		p("Nothing has been measured yet.")
 		return b.String()
@@ -229,13 +233,29 @@ func (r *SweepResult) Markdown() string {
 	return b.String()
 }
 
-// writeUnmeasured says why runs ended without numbers.
-func (r *SweepResult) writeUnmeasured(p func(string, ...any)) {
+// partly counts the runs that have failed or were cancelled, and have numbers of what was measured until then.
+func (r *SweepResult) partly() int {
+	n := 0
+	for i := range r.Trials {
+		if t := &r.Trials[i]; t.incomplete() && t.Summary != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (t *Trial) incomplete() bool { return t.Phase.Terminal() && t.Phase != api.RunCompleted }
+
+// writeReasons says why runs ended before they were done, and which of them have numbers nevertheless.
+func (r *SweepResult) writeReasons(p func(string, ...any)) {
 	const shown = 3
 	runs := map[string][]string{}
 	for i := range r.Trials {
-		if t := &r.Trials[i]; t.Phase.Terminal() && t.Summary == nil {
+		if t := &r.Trials[i]; t.incomplete() {
 			why := cmp.Or(t.Reason, string(t.Phase))
+			if t.Summary != nil {
+				why += ", measured until then"
+			}
 			runs[why] = append(runs[why], t.Run)
 		}
 	}

@@ -48,6 +48,19 @@ func TestSweepSaysWhyRunsHaveNoNumbers(t *testing.T) {
 	}
 }
 
+// A run that failed on the way has numbers, and is not told as one that went well.
+func TestSweepSaysWhichRunsWereMeasuredInPart(t *testing.T) {
+	md := Sweep(aSweepOf(clientsPath), []Trial{
+		aTrial(api.Values{clientsPath: 1.0}, 1, func(tr *Trial) { tr.Phase, tr.Reason = api.RunFailed, "ServerExited" }),
+		aTrial(api.Values{clientsPath: 2.0}, 1, func(*Trial) {}),
+	}).Markdown()
+	for _, want := range []string{"2 trials: 2 measured (1 of them not to the end), 0 failed, 0 not ended.", "- ServerExited, measured until then: "} {
+		if !strings.Contains(md, want) {
+			t.Errorf("%q is not in the text:\n%s", want, md)
+		}
+	}
+}
+
 // When an axis is no more its plots go too; what is not a plot of the sweep stays.
 func TestWriteSweepRemovesOldPlots(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "sweep")
