@@ -279,11 +279,13 @@ func releaseFromSweep(tx *store.Tx, run *api.BenchmarkRun) error {
 		if st.Released == nil {
 			st.Released = &api.ReleasedRuns{}
 		}
-		gone := api.BenchmarkSweepStatus{}
-		count(&gone, run.Status.Phase)
-		st.Released.Succeeded += gone.Succeeded
-		st.Released.Failed += gone.Failed
-		st.Released.Cancelled += gone.Cancelled
+		gone := api.BenchmarkSweep{Spec: sweep.Spec, Status: api.BenchmarkSweepStatus{FailedPoints: st.Released.FailedPoints}}
+		count(&gone.Status, run.Status.Phase)
+		countPoint(&gone, run)
+		st.Released.Succeeded += gone.Status.Succeeded
+		st.Released.Failed += gone.Status.Failed
+		st.Released.Cancelled += gone.Status.Cancelled
+		st.Released.FailedPoints = gone.Status.FailedPoints
 		spec := sweep.Spec
 		spec.Template = api.RunTemplate{} // a trial is told by its values, whatever it was made of
 		if !slices.ContainsFunc(st.Released.Specs, func(s api.BenchmarkSweepSpec) bool { return sameJSON(s, spec) }) {

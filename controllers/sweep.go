@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -362,11 +363,14 @@ func (r *sweepReconciler) recount(ctx context.Context, sweep *api.BenchmarkSweep
 			st := &s.Status
 			before := st.Total
 			st.Total, st.Succeeded, st.Failed, st.Cancelled = 0, 0, 0, 0
+			st.FailedPoints, st.StoppedPoints = nil, nil // looked at anew: there may be further repeats, or another policy
 			if gone := st.Released; gone != nil {
 				st.Succeeded, st.Failed, st.Cancelled = gone.Succeeded, gone.Failed, gone.Cancelled
 				st.Total = st.Ended()
+				if s.Spec.FailurePolicy.Action == api.FailureStopPoint {
+					st.FailedPoints = maps.Clone(gone.FailedPoints)
+				}
 			}
-			st.FailedPoints, st.StoppedPoints = nil, nil // looked at anew: there may be further repeats, or another policy
 			for _, obj := range owned {
 				if run, ok := obj.(*api.BenchmarkRun); ok && !released(run) && !(goes(run) && run.Status.Phase.Terminal()) {
 					st.Total++

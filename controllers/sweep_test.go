@@ -205,6 +205,37 @@ func TestResultsOfASweepThatLosesItsLastRuns(t *testing.T) {
 	}
 }
 
+// report marks the results of all runs that have ended as written.
+func (b *sweepBench) report() {
+	b.t.Helper()
+	if err := updateSweep(b.t.Context(), b.store, b.sweep(), func(_ *store.Tx, s *api.BenchmarkSweep) error {
+		s.Status.Reported = s.Status.Ended()
+		return nil
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// release lets runs go, as retention does.
+func (b *sweepBench) release(names ...string) (err error) {
+	b.t.Helper()
+	for _, name := range names {
+		run := b.run(name)
+		run.Finalizers = nil
+		err = errors.Join(err, b.store.Update(b.t.Context(), func(tx *store.Tx) error {
+			if err := releaseFromSweep(tx, run); err != nil {
+				return err
+			}
+			if err := tx.Put(run); err != nil {
+				return err
+			}
+			_, err := tx.Delete(api.KindBenchmarkRun, run.Namespace, run.Name, string(run.UID))
+			return err
+		}))
+	}
+	return err
+}
+
 // Runs that retention let go are measured no more, whatever the sweep's spec becomes: what is finished stays so, and is counted.
 func TestSweepThatChangesAfterItsRunsWent(t *testing.T) {
 	t.Parallel()
@@ -213,36 +244,11 @@ func TestSweepThatChangesAfterItsRunsWent(t *testing.T) {
 	for i, phase := range []api.RunPhase{api.RunCompleted, api.RunFailed, api.RunCompleted, api.RunCompleted} {
 		b.end(fmt.Sprintf("grid-clientspernode%d", 1+i), phase, nil)
 	}
-	report := func() {
-		if err := updateSweep(t.Context(), b.store, b.sweep(), func(_ *store.Tx, s *api.BenchmarkSweep) error {
-			s.Status.Reported = s.Status.Ended()
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	release := func(names ...string) (err error) {
-		for _, name := range names {
-			run := b.run(name)
-			run.Finalizers = nil
-			err = errors.Join(err, b.store.Update(t.Context(), func(tx *store.Tx) error {
-				if err := releaseFromSweep(tx, run); err != nil {
-					return err
-				}
-				if err := tx.Put(run); err != nil {
-					return err
-				}
-				_, err := tx.Delete(api.KindBenchmarkRun, run.Namespace, run.Name, string(run.UID))
-				return err
-			}))
-		}
-		return err
-	}
-	if err := release("grid-clientspernode1"); !errors.Is(err, errKept) {
+	if err := b.release("grid-clientspernode1"); !errors.Is(err, errKept) {
 		t.Fatalf("a run went before its sweep's results were written: %v", err)
 	}
-	report()
-	if err := release("grid-clientspernode1", "grid-clientspernode2"); err != nil {
+	b.report()
+	if err := b.release("grid-clientspernode1", "grid-clientspernode2"); err != nil {
 		t.Fatal(err)
 	}
 	b.change(func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{1.0, 2.0, 4.0, 6.0} })
@@ -250,14 +256,39 @@ func TestSweepThatChangesAfterItsRunsWent(t *testing.T) {
 		t.Errorf("after the change: runs %s, %+v", b.names(), st)
 	}
 	b.end("grid-clientspernode6", api.RunCompleted, nil)
-	report()
-	if err := release("grid-clientspernode6"); err != nil {
+	b.report()
+	if err := b.release("grid-clientspernode6"); err != nil {
 		t.Fatal(err)
 	}
 	b.change(func(s *api.BenchmarkSweepSpec) { s.Repeats = 2 })
 	want := "clientspernode1-r2 clientspernode2-r2 clientspernode3 clientspernode4 clientspernode4-r2 clientspernode6-r2"
 	if st, _ := b.step(); b.names() != want || st.Total != 9 || st.Ended() != 5 {
 		t.Errorf("with further repeats: runs %s, %+v", b.names(), st)
+	}
+}
+
+// A point of which enough have failed is not measured again when a sweep is changed, though retention let the failed runs go.
+func TestStoppedPointWhoseRunsWent(t *testing.T) {
+	t.Parallel()
+	b := newSweepBench(t, func(s *api.BenchmarkSweepSpec) {
+		s.FailurePolicy = api.FailurePolicySpec{Action: api.FailureStopPoint, After: 1}
+	})
+	b.step()
+	for i, phase := range []api.RunPhase{api.RunCompleted, api.RunFailed, api.RunCompleted, api.RunCompleted} {
+		b.end(fmt.Sprintf("grid-clientspernode%d", 1+i), phase, nil)
+	}
+	b.report()
+	if err := b.release("grid-clientspernode2"); err != nil {
+		t.Fatal(err)
+	}
+	b.change(func(s *api.BenchmarkSweepSpec) { s.Repeats = 2 })
+	b.step()
+	b.step()
+	if run := b.run("grid-clientspernode2-r2"); !run.Spec.Cancel {
+		t.Errorf("a further repeat of the point is begun: %+v", b.sweep().Status)
+	}
+	if run := b.run("grid-clientspernode1-r2"); run.Spec.Cancel {
+		t.Error("another point is stopped too")
 	}
 }
 

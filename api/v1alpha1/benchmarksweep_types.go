@@ -263,6 +263,8 @@ type ReleasedRuns struct {
 	Succeeded int32 `json:"succeeded,omitempty"`
 	Failed    int32 `json:"failed,omitempty"`
 	Cancelled int32 `json:"cancelled,omitempty"`
+	// FailedPoints counts the failed ones of each point, for the failure policy stopPoint.
+	FailedPoints map[string]int32 `json:"failedPoints,omitempty"`
 	// Specs, without their templates, that the sweep had when runs of it went: only of a complete sweep do runs go, so all of their
 	// trials have been made.
 	Specs []BenchmarkSweepSpec `json:"specs,omitempty"`
