@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -165,6 +166,9 @@ func (c *Client) do(ctx context.Context, call call, into any) (err error) {
 
 // open makes a call and returns its answer once that is known to be no error. The caller closes it.
 func (c *Client) open(ctx context.Context, call call) (*http.Response, error) {
+	if all, none := strings.CutSuffix(call.path, "/"); none { // a variable of a script that was not set
+		return nil, fmt.Errorf("the name of one of the %s is empty: write it, as in run my-run or sweep/my-sweep", path.Base(all))
+	}
 	req, err := c.request(ctx, call)
 	if err != nil {
 		return nil, err

@@ -344,6 +344,14 @@ func TestNoServer(t *testing.T) {
 	}
 }
 
+// A name that is empty is told as such, and nothing is asked of the server.
+func TestEmptyName(t *testing.T) {
+	c := connect(t, client.Endpoint{Socket: filepath.Join(t.TempDir(), "none")})
+	if _, err := c.Get(t.Context(), api.KindBenchmarkSweep, "", ""); err == nil || !strings.Contains(err.Error(), "benchmarksweeps is empty") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	f := newFixture(t, server.Options{})
 	good := serveTLS(t, server.Options{Store: f.store})

@@ -31,7 +31,7 @@ type getOptions struct {
 func newGetCommand(o *options) *cobra.Command {
 	g := getOptions{options: o}
 	cmd := &cobra.Command{
-		Use:   "get KIND [NAME…]",
+		Use:   "get KIND [NAME…] | KIND/NAME…",
 		Short: "Show objects: runs, sweeps, schedules, templates, allocations, clusters, events; and services",
 		Example: "  benchd get runs\n  benchd get runs -w\n  benchd get runs -l team=inference -o wide\n" +
 			"  benchd get services\n  benchd get run my-run -o jsonpath='{.status.summary.ttftP99}'",
@@ -44,7 +44,7 @@ func newGetCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(names) == len(args) {
+			if len(names) == len(args) && !strings.Contains(args[0], "/") { // no KIND/NAME
 				_, err := kindOf(args[0]) // `get my-run` is more likely a misspelt kind
 				return err
 			}
