@@ -218,7 +218,7 @@ func (r *SweepResult) Markdown() string {
 	if n := r.partly(); n > 0 {
 		partly = fmt.Sprintf(" (%d of them not to the end)", n)
 	}
-	p("%d trials: %d measured%s, %d failed%s, %d not ended.\n", r.Total, r.Measured, partly, r.Failed, cancelled, r.Open)
+	p("%s: %d measured%s, %d failed%s, %d not ended.\n", plural(r.Total, "trial"), r.Measured, partly, r.Failed, cancelled, r.Open)
 	r.writeReasons(p)
 	if r.Measured == 0 {
 		p("Nothing has been measured yet.")

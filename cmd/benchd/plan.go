@@ -311,7 +311,7 @@ func (l *outlook) print(out io.Writer) error {
 	if l.Search {
 		atMost = "at most "
 	}
-	p("%s: %s%d trials of %d points, %d groups that can share servers, %d Allocations\n", l.Object, atMost, l.Trials, l.Points, l.Groups, len(l.Allocations))
+	p("%s: %s%s of %s, %s that can share servers, %s\n", l.Object, atMost, counted(l.Trials, "trial"), counted(l.Points, "point"), counted(l.Groups, "group"), counted(len(l.Allocations), "Allocation"))
 	p("ALLOCATION\tTRIALS\tFIRST\tNODES\tGPUS\tTIME LIMIT\tFROM\tUNTIL AT WORST")
 	const shown = 20
 	for i, a := range l.Allocations {

@@ -134,10 +134,17 @@ func (p *pruneOptions) policy(cmd *cobra.Command, cl *api.Cluster) (*api.Retenti
 	probe := *cl
 	probe.Spec.Retention = spec
 	api.SetDefaults(&probe)
-	if errs := api.Validate(&probe); len(errs) > 0 {
-		return nil, errs.ToAggregate()
+	var wrong error
+	for _, e := range api.Validate(&probe) {
+		name := e.Field // of what the Cluster object says
+		for field, flag := range map[string]string{"after": "--after", "keep": "--keep", "maxSize": "--max-size", "action": "--action"} {
+			if e.Field == "spec.retention."+field {
+				name = flag
+			}
+		}
+		wrong = errors.Join(wrong, fmt.Errorf("%s %v: %s", name, e.BadValue, e.Detail))
 	}
-	return spec, nil
+	return spec, wrong
 }
 
 // pruneNow asks the control plane for a look at once, and waits for what came of it.
