@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -236,12 +237,24 @@ func (s *BenchmarkSweepSpec) validateExclude(at *field.Path) field.ErrorList {
 			continue
 		}
 		for _, path := range slices.Sorted(maps.Keys(v)) {
-			if !slices.ContainsFunc(s.Parameters, func(p ParameterSpec) bool { return p.Path == path }) {
+			switch i := slices.IndexFunc(s.Parameters, func(p ParameterSpec) bool { return p.Path == path }); {
+			case i < 0:
 				errs = append(errs, field.Invalid(to, clip(path), "is the path of no parameter, so that nothing would be left out: write it as in parameters"))
+			case !s.Parameters[i].mayBe(v[path]):
+				errs = append(errs, field.Invalid(to.Key(clip(path)), clip(fmt.Sprint(v[path])), "is none of the parameter's values, so that nothing would be left out: write one of them"))
 			}
 		}
 	}
 	return errs
+}
+
+// mayBe says whether the parameter may have the value: JSON knows one kind of number.
+func (p *ParameterSpec) mayBe(value any) bool {
+	want, err := json.Marshal(value)
+	return err != nil || p.Range != nil || slices.ContainsFunc(p.Values, func(v any) bool {
+		got, err := json.Marshal(v)
+		return err != nil || string(got) == string(want)
+	})
 }
 
 // mostRuns is how many runs the sweep has at most, before anything is excluded; a count beyond MaxSweepRuns is not exact.

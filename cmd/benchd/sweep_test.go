@@ -266,6 +266,7 @@ func TestErrorsOfASweepHaveTheirPlace(t *testing.T) {
 		"spec.include[1]":                  func(s *api.BenchmarkSweepSpec) { s.Include = []api.Values{{clients: 7.0}, {clients: -2.0}} },
 		"spec.parameters[0].values[1]":     func(s *api.BenchmarkSweepSpec) { s.Parameters[0].Values = []any{1.0, nil} },
 		"spec.include[0][" + clients + "]": func(s *api.BenchmarkSweepSpec) { s.Include = []api.Values{{clients: nil}} },
+		"spec.exclude[0][" + clients + "]": func(s *api.BenchmarkSweepSpec) { s.Exclude = []api.Values{{clients: 3.0}} },
 		"spec.control.values": func(s *api.BenchmarkSweepSpec) {
 			s.Control = &api.ControlSpec{Every: 1, Values: api.Values{clients: -2.0}}
 		},
